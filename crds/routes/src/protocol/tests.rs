@@ -78,9 +78,9 @@ fn a_push_of_version_1_is_read() {
         panic!("a push")
     };
     assert_eq!(expect_version, Some(4));
-    assert_eq!(section.faults(), []);
+    assert_eq!(section.faults(), Vec::new());
     assert_eq!(section.key().as_str(), "default/shop/default");
     let again: Section =
         serde_json::from_str(&serde_json::to_string(&section).expect("json")).expect("a section");
-    assert_eq!(again, section);
+    assert_eq!(again, *section);
 }
