@@ -1,0 +1,1 @@
+//! The host's decision: claim, proxy, bridges, garbage.
