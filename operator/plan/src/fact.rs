@@ -4,7 +4,7 @@
 //! not be read is [`Fact::Unknown`], never empty: no step may come from it. Secret bytes and the
 //! install key are in none of these, since worlds are printed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crds::labels::Role;
@@ -50,6 +50,9 @@ pub struct HostFacts {
     pub network: Fact<Option<NetworkFacts>>,
     /// Every container here that is provably an instance of this pipeline, of any revision.
     pub containers: Fact<Vec<ContainerFacts>>,
+    /// Instances without a container of which scratch volumes or a helper are still there. Those
+    /// that no record is about to create are to be removed.
+    pub leftovers: BTreeSet<InstanceName>,
     /// Names in our form that something else holds: name to container ID.
     pub foreign: BTreeMap<String, String>,
     /// What the proxy serves and measures of this pipeline.

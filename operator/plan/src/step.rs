@@ -86,6 +86,12 @@ pub enum Step {
         /// Its name.
         name: String,
     },
+    /// Removes what was made for an instance whose container does not exist: scratch volumes and
+    /// the helper through which they were filled.
+    RemoveLeftovers {
+        /// The instance.
+        name: InstanceName,
+    },
     /// Replaces the pipeline's section of the proxy's route table.
     PushSection {
         /// The version that the proxy reported, `None` for a new section.
@@ -174,6 +180,8 @@ pub struct InstanceSpec {
 /// The files of one volume mount that come from configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFiles {
+    /// The volume's name in the template.
+    pub volume: String,
     /// The mounted directory.
     pub mount_path: String,
     /// ConfigMap or Secret.
@@ -250,6 +258,7 @@ impl fmt::Display for Step {
             Self::UnpauseContainer { name, .. } => write!(f, "unpause {name}"),
             Self::RenameContainer { from, to, .. } => write!(f, "rename {from} to {to}"),
             Self::RemoveContainer { name, .. } => write!(f, "remove {name}"),
+            Self::RemoveLeftovers { name } => write!(f, "remove leftovers of {name}"),
             Self::PushSection { section, .. } => {
                 write!(f, "push section {}: {}", section.key(), routing(section))
             }
