@@ -88,6 +88,9 @@ pub struct ContainerFacts {
     pub role: Role,
     /// What it is doing.
     pub state: ContainerState,
+    /// True: a stop that Mooring asked for is under way. It is not asked for again; the end of the
+    /// container wakes its pipeline.
+    pub stopping: bool,
     /// Exit code of the last run.
     pub exit_code: Option<i64>,
     /// True: the last run ended for want of memory.
