@@ -24,7 +24,7 @@ soak: ## Updates and rolls back COUNT times under load and books every request: 
 	@.ci/soak $(COUNT)
 
 crds: ## Generates crds/*.yaml and the chart's copy of them from the types
-	@.ci/crds write
+	@MOORING_REWRITE=1 .ci/crds
 
 fmt: ## Formats the sources
 	@cargo fmt --all

@@ -122,7 +122,7 @@ pub struct Summary {
     /// POSTs that more than one execution was reported of.
     pub posts_executed_twice: u64,
     /// POSTs with a good answer of which no execution was reported: the proof against double execution has a hole.
-    /// Absent when no receipts were asked for.
+    /// Absent when no receipts were asked for, or when not one came through (a firewall): then nothing was watched.
     pub posts_without_receipt: Option<u64>,
     /// The WebSocket connections.
     pub streams: Streams,
@@ -225,6 +225,7 @@ impl Book {
             posts_answered: self.posts_answered,
             posts_executed_twice: receipts.map_or(0, |receipts| receipts.twice),
             posts_without_receipt: receipts
+                .filter(|receipts| receipts.answered > 0 || self.posts_answered == 0)
                 .map(|receipts| self.posts_answered.saturating_sub(receipts.answered)),
             streams: self.streams,
         }
@@ -288,7 +289,7 @@ impl Summary {
         if self.posts_answered > 0 {
             row("POSTs answered", format!("{}", self.posts_answered));
             let hole = match self.posts_without_receipt {
-                None => " (not watched)".to_owned(),
+                None => " (not watched: no receipts)".to_owned(),
                 Some(0) => String::new(),
                 Some(missing) => format!(", {missing} without a receipt"),
             };
@@ -385,19 +386,20 @@ mod tests {
         let book = |receipts| {
             let mut book = Book::open(start);
             book.answered("1.0", true, start, start);
+            book.answered("1.0", true, start, start);
             book.close(receipts, start).is_clean()
         };
         assert!(book(None));
         assert!(book(Some(Receipts {
-            answered: 1,
-            twice: 0
-        })));
-        assert!(!book(Some(Receipts {
-            answered: 0,
+            answered: 2,
             twice: 0
         })));
         assert!(!book(Some(Receipts {
             answered: 1,
+            twice: 0
+        })));
+        assert!(!book(Some(Receipts {
+            answered: 2,
             twice: 1
         })));
     }
