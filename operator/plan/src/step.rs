@@ -154,6 +154,8 @@ pub enum Step {
     },
     /// Makes the proxy this install's and raises its epoch.
     ClaimProxy,
+    /// Removes the volume with the proxy's state: the host is let go.
+    RemoveProxyVolume,
 }
 
 /// Everything that is needed to create one instance, with configuration by reference.
@@ -275,6 +277,7 @@ impl fmt::Display for Step {
             Self::WriteClaim { .. } => write!(f, "write the claim"),
             Self::StartProxy { name, .. } => write!(f, "start {name}"),
             Self::ClaimProxy => write!(f, "claim the proxy"),
+            Self::RemoveProxyVolume => write!(f, "remove the proxy's volume"),
         }
     }
 }
