@@ -89,6 +89,9 @@ pub const CONTAINER_STOP: Call =
     change("stop container", "POST /containers/{id}/stop", STOP_MARGIN);
 /// Sends a signal.
 pub const CONTAINER_KILL: Call = change("kill container", "POST /containers/{id}/kill", CHANGE);
+/// Lets a frozen container go on.
+pub const CONTAINER_UNPAUSE: Call =
+    change("unpause container", "POST /containers/{id}/unpause", CHANGE);
 /// Gives a container another name.
 pub const CONTAINER_RENAME: Call =
     change("rename container", "POST /containers/{id}/rename", CHANGE);
@@ -152,7 +155,7 @@ pub const VOLUME_CREATE: Call = change("create volume", "POST /volumes/create", 
 pub const VOLUME_REMOVE: Call = change("remove volume", "DELETE /volumes/{name}", CHANGE);
 
 /// The whole list, in the order of the design's map.
-pub const ALL: [&Call; 35] = [
+pub const ALL: [&Call; 36] = [
     &PING_ENGINE,
     &VERSION,
     &INFO,
@@ -163,6 +166,7 @@ pub const ALL: [&Call; 35] = [
     &CONTAINER_START,
     &CONTAINER_STOP,
     &CONTAINER_KILL,
+    &CONTAINER_UNPAUSE,
     &CONTAINER_RENAME,
     &CONTAINER_UPDATE,
     &CONTAINER_REMOVE,

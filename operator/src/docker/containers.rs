@@ -69,6 +69,18 @@ pub async fn kill(engine: &Engine, id: &str, signal: &str) -> Result<(), Outcome
         .map(drop)
 }
 
+/// Lets a frozen container go on; one that is not frozen is success.
+pub async fn unpause(engine: &Engine, id: &str) -> Result<(), Outcome> {
+    let thawed = engine
+        .client
+        .send(Ask::new(&calls::CONTAINER_UNPAUSE, id))
+        .await;
+    match thawed {
+        Err(Outcome::Conflict { .. }) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 /// Gives a container another name, exclusive as in [`create`].
 pub async fn rename(engine: &Engine, id: &str, name: &str) -> Result<(), Outcome> {
     engine

@@ -1,0 +1,129 @@
+//! What the spec asks for, resolved once: the image on the hosts, the configuration's HMACs and the
+//! name of the revision.
+//!
+//! As long as the newest Release says the same, its own resolution stands: a tag that moves later
+//! changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crds::release::{ConfigRef, HostImage, ReleaseImage};
+use crds::{Reason, Release};
+use plan::deployment_pipeline::{Target, Unresolved};
+use serde_json::json;
+
+use super::observe::Look;
+use crate::docker::{Outcome, images};
+use crate::hosts::Host;
+use crate::hex;
+use crate::image::{canonical, content};
+use crate::snapshot::Snapshots;
+
+/// Resolves what the spec asks for, on the hosts that grant the namespace.
+///
+/// # Errors
+/// The API could not be read.
+pub(super) async fn target(look: &Look<'_>, hosts: &[Arc<Host>]) -> kube::Result<Target> {
+    let spec = &look.pipeline.spec;
+    let snapshots = Snapshots::new(look.context.client.clone(), &look.namespace);
+    let config = snapshots.resolve(&look.context.install.key, &spec.template).await?;
+    let newest = look.releases.iter().max_by_key(|release| release.spec.number);
+    let image = match newest.filter(|newest| says_the_same(newest, look, &config)) {
+        Some(newest) => Ok(newest.spec.image.clone()),
+        None => image(&spec.source.image, hosts).await,
+    };
+    let revision = match (&image, &config) {
+        (Ok(image), Ok(config)) => Some(revision(look, image, config)),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => None,
+    };
+    Ok(Target { image, config, revision })
+}
+
+fn says_the_same(release: &Release, look: &Look<'_>, config: &Result<Vec<ConfigRef>, Unresolved>) -> bool {
+    let spec = &look.pipeline.spec;
+    release.spec.image.reference == spec.source.image
+        && release.spec.template == spec.template
+        && config.as_ref().is_ok_and(|config| *config == release.spec.config)
+}
+
+/// The image as it is on the hosts: everywhere, and everywhere the same.
+async fn image(reference: &str, hosts: &[Arc<Host>]) -> Result<ReleaseImage, Unresolved> {
+    let mut found: Vec<(HostImage, String)> = Vec::new();
+    for host in hosts {
+        let seen = async { images::inspect(&host.engine().await?, reference).await }.await;
+        match seen {
+            Ok(image) => {
+                let id = image.id.clone().unwrap_or_default();
+                found.push((HostImage { host: host.name.clone(), id }, content(&image)));
+            }
+            Err(outcome) => return Err(unresolved(reference, &host.name, &outcome)),
+        }
+    }
+    let Some((_, content)) = found.first().cloned() else {
+        return Err(Unresolved {
+            reason: Reason::NoHost,
+            message: "no DockerHost grants this namespace; add it to spec.allowedNamespaces of a DockerHost".to_owned(),
+            unknown: false,
+        });
+    };
+    if found.iter().any(|(_, other)| *other != content) {
+        let table: Vec<String> =
+            found.iter().map(|(image, content)| format!("{} {}", image.host, &content[..12])).collect();
+        return Err(Unresolved {
+            reason: Reason::ImageDiffers,
+            message: format!(
+                "image {reference} is not the same on every host ({}); load one build on all of them",
+                table.join(", ")
+            ),
+            unknown: false,
+        });
+    }
+    let hosts = found.into_iter().map(|(image, _)| image).collect();
+    Ok(ReleaseImage { reference: reference.to_owned(), content, hosts })
+}
+
+fn unresolved(reference: &str, host: &str, outcome: &Outcome) -> Unresolved {
+    if outcome.is_not_found() {
+        return Unresolved {
+            reason: Reason::ImageMissing,
+            message: format!(
+                "host {host} does not have image {reference}; load it there (docker load, docker build or docker tag)"
+            ),
+            unknown: false,
+        };
+    }
+    Unresolved {
+        reason: Reason::Unreachable,
+        message: format!("host {host}: {outcome}"),
+        unknown: outcome.is_blind(),
+    }
+}
+
+/// The name of what runs: ten hex digits of an HMAC over canonical JSON.
+fn revision(look: &Look<'_>, image: &ReleaseImage, config: &[ConfigRef]) -> String {
+    let hmacs: Vec<_> = config.iter().map(|entry| (entry.kind, &entry.name, &entry.hmac)).collect();
+    let document = json!({
+        "image": {"reference": image.reference, "content": image.content},
+        "template": look.pipeline.spec.template,
+        "config": hmacs,
+    });
+    let text = canonical(&document).to_string();
+    let mut digits = hex::encode(&look.context.install.key.hmac("revision", &[text.as_bytes()]));
+    digits.truncate(crds::names::Revision::LENGTH);
+    digits
+}
+
+/// The snapshot Secrets that this pipeline needs and that exist, with the Releases that own them.
+///
+/// # Errors
+/// The API could not be read.
+pub(super) async fn snapshots(
+    look: &Look<'_>,
+    target: &Target,
+) -> kube::Result<BTreeMap<String, BTreeSet<String>>> {
+    let newest = look.releases.iter().max_by_key(|release| release.spec.number);
+    let kept = newest.into_iter().flat_map(|release| &release.spec.config);
+    let wanted = target.config.iter().flatten().chain(kept);
+    let names = wanted.map(|entry| entry.secret.clone()).filter(|name| !name.is_empty()).collect();
+    Snapshots::new(look.context.client.clone(), &look.namespace).existing(&names).await
+}
