@@ -76,6 +76,8 @@ pub async fn unpause(engine: &Engine, id: &str) -> Result<(), Outcome> {
         .send(Ask::new(&calls::CONTAINER_UNPAUSE, id))
         .await;
     match thawed {
+        // Engine 20.10 answers 500 where a conflict is meant; its words are definite.
+        Err(Outcome::Unknown { message, .. }) if message.ends_with("is not paused") => Ok(()),
         Err(Outcome::Conflict { .. }) => Ok(()),
         other => other.map(drop),
     }
