@@ -21,5 +21,5 @@ pub use protocol::{FromProxy, Hello, Refusal, Reply, Report, ReportKind, Request
 pub use route::{PathRule, Route};
 pub use status::{InstanceStatus, Leaving, Listener, SectionStatus, Status, Traffic};
 pub use table::{
-    Drain, Instance, InstanceState, Revision, RevisionRoute, Section, SectionKey, Table,
+    Drain, HostClaim, Instance, InstanceState, Revision, RevisionRoute, Section, SectionKey, Table,
 };

@@ -123,7 +123,7 @@ pub struct Section {
     /// How long the requests of a draining instance may take.
     #[serde(default)]
     pub drain: Drain,
-    /// Seconds from the whole request head to the first byte of the answer; then 504.
+    /// Seconds to the first byte of the answer, from the request's head or the last piece of its body; then 504.
     #[serde(default = "default_response_timeout")]
     pub response_timeout_seconds: u32,
 }
