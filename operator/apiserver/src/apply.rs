@@ -7,6 +7,8 @@
 //! All versions of a kind are merged by the schema of the request's version, because conversion between versions changes
 //! nothing but `apiVersion` here.
 
+mod client_side;
+mod conflict;
 mod fields;
 mod managers;
 mod schema;
@@ -14,30 +16,21 @@ mod typed;
 mod update;
 mod value;
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+pub use conflict::{Conflict, conflict_message};
 pub use fields::{FieldSet, FieldsError, PathElement};
 pub use managers::Operation;
 pub use schema::TypeSchema;
 
-use fields::path_text;
 pub(crate) use value::equal;
 
 use managers::{Entry, ManagerKey, Managers};
-use update::{Applied, Clash, Contested, Refusal, Write};
+use update::{Applied, Contested, Refusal, Write};
 
-/// The annotation in which client-side apply keeps the last configuration.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// The manager for whom, and only for whom, client-side apply is migrated by the server.
-const KUBECTL: &str = "kubectl";
 /// The manager that owns what an object had before anybody was tracked.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
-/// The bytes that all annotations of an object may have together; Kubernetes' own limit.
-const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
-
 /// One server-side apply.
 #[derive(Clone, Copy, Debug)]
 pub struct Apply<'a> {
@@ -59,71 +52,16 @@ pub struct Apply<'a> {
     pub now: Timestamp,
 }
 
-/// A field that another manager owns with another value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// The owner's name.
-    pub manager: String,
-    /// How the owner came to own it.
-    pub operation: Operation,
-    /// The `apiVersion` that the owner used.
-    pub api_version: String,
-    /// The owner's subresource; empty for the object itself.
-    pub subresource: String,
-    /// The field, such as `.spec.replicas`.
-    pub field: String,
-}
-
-impl Conflict {
-    /// The owner as Kubernetes prints it: `"kubectl-client-side-apply" using apps/v1`.
-    #[must_use]
-    pub fn owner(&self) -> String {
-        let mut out = format!("{:?}", self.manager);
-        if !self.subresource.is_empty() {
-            out.push_str(&format!(" with subresource {:?}", self.subresource));
-        }
-        match self.operation {
-            Operation::Apply => out,
-            Operation::Update => format!("{out} using {}", self.api_version),
-        }
-    }
-}
-
-/// `conflict with "kubectl-client-side-apply" using apps/v1`, the message of one cause of the answer.
-impl fmt::Display for Conflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "conflict with {}", self.owner())
-    }
-}
-
 /// Why a configuration was not applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    /// Other managers own fields with other values; sorted by owner, then by field. The text is Kubernetes'.
+    /// Other managers own fields with other values; sorted by owner, then as in a field set. The text is
+    /// Kubernetes'.
     #[error("{}", conflict_message(.0))]
     Conflicts(Vec<Conflict>),
     /// The configuration does not fit the schema, or is no configuration at all.
     #[error("{0}")]
     Invalid(String),
-}
-
-/// The message for a whole answer: `Apply failed with 1 conflict: conflict with "a" using v1: .spec.replicas`.
-#[must_use]
-pub fn conflict_message(conflicts: &[Conflict]) -> String {
-    if let [one] = conflicts {
-        return format!("Apply failed with 1 conflict: {one}: {}", one.field);
-    }
-    let mut lines = Vec::new();
-    let mut owner = String::new();
-    for conflict in conflicts {
-        let next = conflict.owner();
-        if next != owner {
-            lines.push(format!("conflicts with {next}:"));
-            owner = next;
-        }
-        lines.push(format!("- {}", conflict.field));
-    }
-    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
 }
 
 /// Applies a configuration and answers the new object with its `managedFields`. Equal to `live` if there was nothing to do.
@@ -134,19 +72,24 @@ pub fn conflict_message(conflicts: &[Conflict]) -> String {
 pub fn apply(a: Apply<'_>) -> Result<Value, ApplyError> {
     check_config(&a)?;
     let recorded = a.live.map_or(&[][..], managers::recorded);
-    let known = managers::decode(recorded)
-        .map_err(|message| ApplyError::Invalid(format!("failed to decode managed fields: {message}")))?;
+    let known = managers::decode(recorded).map_err(|message| {
+        ApplyError::Invalid(format!("failed to decode managed fields: {message}"))
+    })?;
     let mut live = a.live.cloned().unwrap_or_else(|| Value::Object(Map::new()));
     managers::replace(&mut live, None);
 
     let (mut object, managers) = match attempt(&a, &live, known.clone(), a.force) {
-        Err(ApplyError::Conflicts(conflicts)) if a.manager == KUBECTL => {
-            migrate_client_side(&a, &live, known, conflicts)?
+        Err(ApplyError::Conflicts(conflicts)) if a.manager == client_side::KUBECTL => {
+            let left = client_side::remaining(&a, &live, conflicts);
+            if !left.is_empty() {
+                return Err(ApplyError::Conflicts(left));
+            }
+            attempt(&a, &live, known, true)?
         }
         outcome => outcome?,
     };
-    if a.manager == KUBECTL {
-        renew_last_applied(&mut object, a.config);
+    if a.manager == client_side::KUBECTL {
+        client_side::renew_last_applied(&mut object, a.config);
     }
     managers::encode_into(&mut object, &managers);
     if let Some(old) = a.live {
@@ -176,7 +119,13 @@ pub fn track_update(
     }
     let mut live = old.cloned().unwrap_or(empty);
     managers::replace(&mut live, None);
-    let write = WriteAs { schema, manager, api_version, subresource, now };
+    let write = WriteAs {
+        schema,
+        manager,
+        api_version,
+        subresource,
+        now,
+    };
     match write.update(&live, new, known) {
         Ok(managers) => managers::encode_into(new, &managers),
         // A list that cannot be keyed must not cost everybody their ownership.
@@ -234,7 +183,9 @@ fn managers_of(recorded: &[Value], new: &Value, subresource: &str) -> Managers {
         return stored();
     }
     let given = managers::recorded(new);
-    let explicit = new.pointer("/metadata/managedFields").is_some_and(Value::is_array);
+    let explicit = new
+        .pointer("/metadata/managedFields")
+        .is_some_and(Value::is_array);
     let reset = match given {
         [] => explicit,
         [one] => one.as_object().is_some_and(Map::is_empty),
@@ -261,17 +212,39 @@ struct WriteAs<'a> {
 impl WriteAs<'_> {
     /// Tracks one update. The writer is compared as if it were new, so that its time moves only if it took something.
     fn update(&self, live: &Value, new: &Value, known: Managers) -> Result<Managers, Refusal> {
-        let key = ManagerKey::new(self.manager, Operation::Update, self.api_version, self.subresource);
-        let current = ManagerKey { manager: CURRENT_OPERATION.to_owned(), ..key.clone() };
+        let key = ManagerKey::new(
+            self.manager,
+            Operation::Update,
+            self.api_version,
+            self.subresource,
+        );
+        let current = ManagerKey {
+            manager: CURRENT_OPERATION.to_owned(),
+            ..key.clone()
+        };
         let reset = self.schema.reset_fields(self.subresource);
-        let write =
-            Write { schema: self.schema, live, key: &current, api_version: self.api_version, reset: &reset };
+        let write = Write {
+            schema: self.schema,
+            live,
+            key: &current,
+            api_version: self.api_version,
+            reset: &reset,
+        };
         let mut managers = write.update(new, &known)?;
         if let Some(entry) = managers.remove(&current) {
             let set = entry.set.difference(&never_owned());
             if !set.is_empty() {
-                let set = managers.get(&key).map_or_else(|| set.clone(), |previous| previous.set.union(&set));
-                managers.insert(key, Entry { set, time: Some(self.now), ..entry });
+                let set = managers
+                    .get(&key)
+                    .map_or_else(|| set.clone(), |previous| previous.set.union(&set));
+                managers.insert(
+                    key,
+                    Entry {
+                        set,
+                        time: Some(self.now),
+                        ..entry
+                    },
+                );
             }
         }
         managers::cap_updates(&mut managers);
@@ -288,30 +261,56 @@ fn check_config(a: &Apply<'_>) -> Result<(), ApplyError> {
     if !a.config.is_object() {
         return invalid("the applied configuration must be an object".to_owned());
     }
-    let version = a.config.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    let version = a
+        .config
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if version != a.api_version {
         return invalid(format!(
             "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
             a.api_version
         ));
     }
-    if a.config.pointer("/metadata/managedFields").is_some_and(|fields| !fields.is_null()) {
+    if a.config
+        .pointer("/metadata/managedFields")
+        .is_some_and(|fields| !fields.is_null())
+    {
         return invalid("metadata.managedFields must be nil".to_owned());
     }
-    typed::validate(a.schema.root(), a.config)
-        .or_else(|message| invalid(format!("failed to create typed patch object ({}): {message}", describe(a.config))))
+    typed::validate(a.schema.root(), a.config).or_else(|message| {
+        invalid(format!(
+            "failed to create typed patch object ({}): {message}",
+            describe(a.config)
+        ))
+    })
 }
 
 /// `namespace/name; group/version, Kind=kind`, as Kubernetes names an object in these messages.
 fn describe(object: &Value) -> String {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let version = text("/apiVersion");
     let separator = if version.contains('/') { "" } else { "/" };
-    format!("{}/{}; {separator}{version}, Kind={}", text("/metadata/namespace"), text("/metadata/name"), text("/kind"))
+    format!(
+        "{}/{}; {separator}{version}, Kind={}",
+        text("/metadata/namespace"),
+        text("/metadata/name"),
+        text("/kind")
+    )
 }
 
 /// One try, with the managers that the outcome leaves.
-fn attempt(a: &Apply<'_>, live: &Value, known: Managers, force: bool) -> Result<(Value, Managers), ApplyError> {
+fn attempt(
+    a: &Apply<'_>,
+    live: &Value,
+    known: Managers,
+    force: bool,
+) -> Result<(Value, Managers), ApplyError> {
     let mut known = known;
     if known.is_empty() {
         let before = WriteAs {
@@ -322,14 +321,30 @@ fn attempt(a: &Apply<'_>, live: &Value, known: Managers, force: bool) -> Result<
             now: a.now,
         };
         let nothing = Value::Object(Map::new());
-        known = before.update(&nothing, live, known).map_err(|refusal| refused(refusal, a.config))?;
+        known = before
+            .update(&nothing, live, known)
+            .map_err(|refusal| refused(refusal, a.config))?;
     }
     let key = ManagerKey::new(a.manager, Operation::Apply, a.api_version, a.subresource);
     let reset = a.schema.reset_fields(a.subresource);
-    let write = Write { schema: a.schema, live, key: &key, api_version: a.api_version, reset: &reset };
-    let contested = if force { Contested::Take } else { Contested::Refuse };
-    let Applied { object, mut managers } =
-        write.apply(a.config, &known, contested).map_err(|refusal| refused(refusal, a.config))?;
+    let write = Write {
+        schema: a.schema,
+        live,
+        key: &key,
+        api_version: a.api_version,
+        reset: &reset,
+    };
+    let contested = if force {
+        Contested::Take
+    } else {
+        Contested::Refuse
+    };
+    let Applied {
+        object,
+        mut managers,
+    } = write
+        .apply(a.config, &known, contested)
+        .map_err(|refusal| refused(refusal, a.config))?;
     if let Some(mut entry) = managers.remove(&key) {
         entry.set = entry.set.difference(&never_owned());
         if object.is_some() {
@@ -345,23 +360,12 @@ fn attempt(a: &Apply<'_>, live: &Value, known: Managers, force: bool) -> Result<
 fn refused(refusal: Refusal, config: &Value) -> ApplyError {
     match refusal {
         Refusal::Clashes(clashes) => {
-            let mut conflicts: Vec<Conflict> = clashes.into_iter().map(conflict).collect();
-            conflicts.sort_by_key(|conflict| (conflict.owner(), conflict.field.clone()));
-            ApplyError::Conflicts(conflicts)
+            ApplyError::Conflicts(clashes.into_iter().map(Conflict::from).collect())
         }
-        Refusal::Typed(error) => {
-            ApplyError::Invalid(format!("failed to merge config ({}): {error}", describe(config)))
-        }
-    }
-}
-
-fn conflict(clash: Clash) -> Conflict {
-    Conflict {
-        manager: clash.owner.manager,
-        operation: clash.owner.operation,
-        api_version: clash.api_version,
-        subresource: clash.owner.subresource,
-        field: path_text(&clash.path),
+        Refusal::Typed(error) => ApplyError::Invalid(format!(
+            "failed to merge config ({}): {error}",
+            describe(config)
+        )),
     }
 }
 
@@ -381,56 +385,6 @@ fn never_owned() -> FieldSet {
         &["metadata", "managedFields"],
         &["metadata", "resourceVersion"],
     ])
-}
-
-/// `kubectl apply --server-side` after years of client-side apply: what the annotation proves to be kubectl's own is no
-/// conflict.
-fn migrate_client_side(
-    a: &Apply<'_>,
-    live: &Value,
-    known: Managers,
-    conflicts: Vec<Conflict>,
-) -> Result<(Value, Managers), ApplyError> {
-    let Some(allowed) = client_side_fields(a, live) else { return Err(ApplyError::Conflicts(conflicts)) };
-    let mut texts = std::collections::BTreeSet::new();
-    allowed.for_each(&mut |path| {
-        texts.insert(path_text(path));
-    });
-    let left: Vec<Conflict> = conflicts.into_iter().filter(|conflict| !texts.contains(&conflict.field)).collect();
-    if left.is_empty() { attempt(a, live, known, true) } else { Err(ApplyError::Conflicts(left)) }
-}
-
-/// The fields of the last client-side configuration that the live object still has unchanged.
-fn client_side_fields(a: &Apply<'_>, live: &Value) -> Option<FieldSet> {
-    let annotations = live.pointer("/metadata/annotations")?;
-    let last: Value = serde_json::from_str(annotations.get(LAST_APPLIED)?.as_str()?).ok()?;
-    if last.get("apiVersion").and_then(Value::as_str) != Some(a.api_version) {
-        return None;
-    }
-    let root = a.schema.root();
-    typed::validate(root, &last).ok()?;
-    let changes = typed::compare::compare(root, &last, live).ok()?;
-    let set = typed::field_set(root, &last).ok()?;
-    Some(set.difference(&changes.modified).difference(&changes.added).difference(&changes.removed))
-}
-
-/// Keeps the annotation of client-side apply, where there is one, in step with what kubectl applied.
-fn renew_last_applied(object: &mut Value, config: &Value) {
-    let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) else { return };
-    if annotations.get(LAST_APPLIED).and_then(Value::as_str).is_none_or(str::is_empty) {
-        return;
-    }
-    let mut bare = config.clone();
-    if let Some(metadata) = bare.get_mut("metadata").and_then(Value::as_object_mut) {
-        if let Some(own) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-            own.remove(LAST_APPLIED);
-        }
-    }
-    annotations.insert(LAST_APPLIED.to_owned(), Value::String(format!("{}\n", value::canonical(&bare))));
-    let size: usize = annotations.iter().map(|(key, text)| key.len() + text.as_str().map_or(0, str::len)).sum();
-    if size > MAX_ANNOTATIONS_BYTES {
-        annotations.remove(LAST_APPLIED);
-    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,11 @@ impl BuiltIn {
     /// `v1` or `group/version`.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 }
 
@@ -73,13 +77,41 @@ static ALL: LazyLock<Vec<BuiltIn>> = LazyLock::new(|| {
         schema,
     };
     vec![
-        BuiltIn { namespaced: false, status: true, ..core("Namespace", "namespaces", "namespace", &["ns"], schemas::namespace()) },
+        BuiltIn {
+            namespaced: false,
+            status: true,
+            ..core(
+                "Namespace",
+                "namespaces",
+                "namespace",
+                &["ns"],
+                schemas::namespace(),
+            )
+        },
         core("Secret", "secrets", "secret", &[], schemas::secret()),
-        core("ConfigMap", "configmaps", "configmap", &["cm"], schemas::config_map()),
+        core(
+            "ConfigMap",
+            "configmaps",
+            "configmap",
+            &["cm"],
+            schemas::config_map(),
+        ),
         core("Event", "events", "event", &["ev"], schemas::core_event()),
-        core("ServiceAccount", "serviceaccounts", "serviceaccount", &["sa"], schemas::service_account()),
-        BuiltIn { group: EVENTS_GROUP, ..core("Event", "events", "event", &["ev"], schemas::event()) },
-        BuiltIn { group: "coordination.k8s.io", ..core("Lease", "leases", "lease", &[], schemas::lease()) },
+        core(
+            "ServiceAccount",
+            "serviceaccounts",
+            "serviceaccount",
+            &["sa"],
+            schemas::service_account(),
+        ),
+        BuiltIn {
+            group: EVENTS_GROUP,
+            ..core("Event", "events", "event", &["ev"], schemas::event())
+        },
+        BuiltIn {
+            group: "coordination.k8s.io",
+            ..core("Lease", "leases", "lease", &[], schemas::lease())
+        },
         BuiltIn {
             group: "apiextensions.k8s.io",
             namespaced: false,

@@ -59,7 +59,9 @@ impl PathElement {
         let (kind, rest) = text.split_once(':').ok_or_else(bad)?;
         match kind {
             "f" => Ok(Some(Self::field(rest))),
-            "v" => Ok(Some(Self::Value(serde_json::from_str(rest).map_err(|_| bad())?))),
+            "v" => Ok(Some(Self::Value(
+                serde_json::from_str(rest).map_err(|_| bad())?,
+            ))),
             "i" => Ok(Some(Self::Index(rest.parse().map_err(|_| bad())?))),
             "k" => {
                 let map: Map<String, Value> = serde_json::from_str(rest).map_err(|_| bad())?;
@@ -76,8 +78,10 @@ impl PathElement {
         match self {
             Self::Field(name) => format!("f:{name}"),
             Self::Key(fields) => {
-                let pairs: Vec<String> =
-                    fields.iter().map(|(name, v)| format!("{}:{}", value::quoted(name), value::canonical(v))).collect();
+                let pairs: Vec<String> = fields
+                    .iter()
+                    .map(|(name, v)| format!("{}:{}", value::quoted(name), value::canonical(v)))
+                    .collect();
                 format!("k:{{{}}}", pairs.join(","))
             }
             Self::Value(v) => format!("v:{}", value::canonical(v)),
@@ -131,7 +135,10 @@ impl fmt::Display for PathElement {
         match self {
             Self::Field(name) => write!(f, ".{name}"),
             Self::Key(fields) => {
-                let pairs: Vec<String> = fields.iter().map(|(name, v)| format!("{name}={}", value::text(v))).collect();
+                let pairs: Vec<String> = fields
+                    .iter()
+                    .map(|(name, v)| format!("{name}={}", value::text(v)))
+                    .collect();
                 write!(f, "[{}]", pairs.join(","))
             }
             Self::Value(v) => write!(f, "[={}]", value::text(v)),
@@ -175,7 +182,9 @@ impl FieldSet {
 
     /// Adds one path; its parents are not added. The empty path, the whole object, is never owned.
     pub fn insert(&mut self, path: &[PathElement]) {
-        let Some((last, parents)) = path.split_last() else { return };
+        let Some((last, parents)) = path.split_last() else {
+            return;
+        };
         let mut set = self;
         for element in parents {
             set = set.children.entry(element.clone()).or_default();
@@ -186,10 +195,14 @@ impl FieldSet {
     /// Whether exactly this path is a member.
     #[must_use]
     pub fn has(&self, path: &[PathElement]) -> bool {
-        let Some((last, parents)) = path.split_last() else { return false };
+        let Some((last, parents)) = path.split_last() else {
+            return false;
+        };
         let mut set = self;
         for element in parents {
-            let Some(child) = set.children.get(element) else { return false };
+            let Some(child) = set.children.get(element) else {
+                return false;
+            };
             set = child;
         }
         set.members.contains(last)
@@ -206,7 +219,10 @@ impl FieldSet {
     fn absorb(&mut self, other: &Self) {
         self.members.extend(other.members.iter().cloned());
         for (element, child) in &other.children {
-            self.children.entry(element.clone()).or_default().absorb(child);
+            self.children
+                .entry(element.clone())
+                .or_default()
+                .absorb(child);
         }
     }
 
@@ -227,7 +243,10 @@ impl FieldSet {
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         let rest = |(element, child): (&PathElement, &Self)| {
-            let left = other.children.get(element).map_or_else(|| child.clone(), |o| child.difference(o));
+            let left = other
+                .children
+                .get(element)
+                .map_or_else(|| child.clone(), |o| child.difference(o));
             (!left.is_empty()).then(|| (element.clone(), left))
         };
         Self {
@@ -243,7 +262,10 @@ impl FieldSet {
             if other.members.contains(element) {
                 return None;
             }
-            let left = other.children.get(element).map_or_else(|| child.clone(), |o| child.recursive_difference(o));
+            let left = other
+                .children
+                .get(element)
+                .map_or_else(|| child.clone(), |o| child.recursive_difference(o));
             (!left.is_empty()).then(|| (element.clone(), left))
         };
         Self {
@@ -285,7 +307,12 @@ impl FieldSet {
     #[must_use]
     pub fn to_fields_v1(&self) -> Value {
         let mut out = Map::new();
-        for element in self.members.iter().chain(self.children.keys()).collect::<BTreeSet<_>>() {
+        for element in self
+            .members
+            .iter()
+            .chain(self.children.keys())
+            .collect::<BTreeSet<_>>()
+        {
             let mut content = match self.children.get(element).map(Self::to_fields_v1) {
                 Some(Value::Object(content)) => content,
                 _ => Map::new(),
@@ -312,7 +339,9 @@ fn read(fields: &Value) -> Result<(Option<FieldSet>, bool), FieldsError> {
             member = true;
             continue;
         }
-        let Some(element) = PathElement::parse(key)? else { continue };
+        let Some(element) = PathElement::parse(key)? else {
+            continue;
+        };
         let (children, is_member) = read(below)?;
         let set = set.get_or_insert_default();
         if is_member {

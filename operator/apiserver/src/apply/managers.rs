@@ -41,8 +41,17 @@ pub(super) struct ManagerKey {
 }
 
 impl ManagerKey {
-    pub(super) fn new(manager: &str, operation: Operation, api_version: &str, subresource: &str) -> Self {
-        let manager = if manager.is_empty() { UNKNOWN_MANAGER } else { manager };
+    pub(super) fn new(
+        manager: &str,
+        operation: Operation,
+        api_version: &str,
+        subresource: &str,
+    ) -> Self {
+        let manager = if manager.is_empty() {
+            UNKNOWN_MANAGER
+        } else {
+            manager
+        };
         let api_version = match operation {
             Operation::Apply => "",
             Operation::Update => api_version,
@@ -76,7 +85,10 @@ const MAX_UPDATE_MANAGERS: usize = 10;
 
 /// The entries of an object as they stand; none if it has no metadata.
 pub(super) fn recorded(object: &Value) -> &[Value] {
-    object.pointer("/metadata/managedFields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    object
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// Reads the entries.
@@ -105,14 +117,25 @@ fn decode_entry(index: usize, entry: &Value) -> Result<(ManagerKey, Entry), Stri
     }
     match field("fieldsType") {
         "FieldsV1" => {}
-        "" => return Err(format!("missing fieldsType in managed fields entry {index}")),
-        other => return Err(format!("invalid fieldsType {other:?} in managed fields entry {index}")),
+        "" => {
+            return Err(format!(
+                "missing fieldsType in managed fields entry {index}"
+            ));
+        }
+        other => {
+            return Err(format!(
+                "invalid fieldsType {other:?} in managed fields entry {index}"
+            ));
+        }
     }
-    let set = FieldSet::from_fields_v1(entry.get("fieldsV1").unwrap_or(&Value::Null)).map_err(|e| e.to_string())?;
+    let set = FieldSet::from_fields_v1(entry.get("fieldsV1").unwrap_or(&Value::Null))
+        .map_err(|e| e.to_string())?;
     let time = match entry.get("time") {
         None | Some(Value::Null) => None,
         Some(time) => {
-            let parsed = time.as_str().and_then(|time| time.parse::<Timestamp>().ok());
+            let parsed = time
+                .as_str()
+                .and_then(|time| time.parse::<Timestamp>().ok());
             Some(parsed.ok_or_else(|| format!("invalid time in managed fields entry {index}"))?)
         }
     };
@@ -121,14 +144,32 @@ fn decode_entry(index: usize, entry: &Value) -> Result<(ManagerKey, Entry), Stri
         manager: field("manager").to_owned(),
         ..ManagerKey::new("", operation, api_version, field("subresource"))
     };
-    Ok((key, Entry { set, api_version: api_version.to_owned(), time }))
+    Ok((
+        key,
+        Entry {
+            set,
+            api_version: api_version.to_owned(),
+            time,
+        },
+    ))
 }
 
 /// Writes the entries into the object, sorted as Kubernetes does; none removes the field.
 pub(super) fn encode_into(object: &mut Value, managers: &Managers) {
     let mut entries: Vec<(&ManagerKey, &Entry)> = managers.iter().collect();
-    entries.sort_by_key(|(key, entry)| (key.operation, seconds(entry), &key.manager, &entry.api_version, &key.subresource));
-    let encoded: Vec<Value> = entries.into_iter().map(|(key, entry)| encode_entry(key, entry)).collect();
+    entries.sort_by_key(|(key, entry)| {
+        (
+            key.operation,
+            seconds(entry),
+            &key.manager,
+            &entry.api_version,
+            &key.subresource,
+        )
+    });
+    let encoded: Vec<Value> = entries
+        .into_iter()
+        .map(|(key, entry)| encode_entry(key, entry))
+        .collect();
     replace(object, (!encoded.is_empty()).then_some(encoded));
 }
 
@@ -153,10 +194,14 @@ fn encode_entry(key: &ManagerKey, entry: &Entry) -> Value {
 
 /// Sets or removes `metadata.managedFields`.
 pub(super) fn replace(object: &mut Value, entries: Option<Vec<Value>>) {
-    let Some(object) = object.as_object_mut() else { return };
+    let Some(object) = object.as_object_mut() else {
+        return;
+    };
     match entries {
         Some(entries) => {
-            let metadata = object.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+            let metadata = object
+                .entry("metadata")
+                .or_insert_with(|| Value::Object(Map::new()));
             if let Some(metadata) = metadata.as_object_mut() {
                 metadata.insert("managedFields".to_owned(), Value::Array(entries));
             }
@@ -171,7 +216,11 @@ pub(super) fn replace(object: &mut Value, entries: Option<Vec<Value>>) {
 
 /// Merges the oldest Update entries of a version into one, until at most ten are left.
 pub(super) fn cap_updates(managers: &mut Managers) {
-    let mut updates: Vec<ManagerKey> = managers.keys().filter(|key| key.operation == Operation::Update).cloned().collect();
+    let mut updates: Vec<ManagerKey> = managers
+        .keys()
+        .filter(|key| key.operation == Operation::Update)
+        .cloned()
+        .collect();
     let mut left = updates.len();
     updates.sort_by(|l, r| (seconds(&managers[l]), l).cmp(&(seconds(&managers[r]), r)));
     let mut oldest: BTreeMap<String, ManagerKey> = BTreeMap::new();
@@ -184,9 +233,17 @@ pub(super) fn cap_updates(managers: &mut Managers) {
             oldest.insert(key.api_version.clone(), key);
             continue;
         };
-        let start = if managers.contains_key(&bucket) { None } else { managers.remove(first) };
-        let Some(merged) = managers.remove(&key) else { continue };
-        let entry = managers.entry(bucket).or_insert_with(|| start.unwrap_or_else(|| merged.clone()));
+        let start = if managers.contains_key(&bucket) {
+            None
+        } else {
+            managers.remove(first)
+        };
+        let Some(merged) = managers.remove(&key) else {
+            continue;
+        };
+        let entry = managers
+            .entry(bucket)
+            .or_insert_with(|| start.unwrap_or_else(|| merged.clone()));
         entry.set = entry.set.union(&merged.set);
         entry.time = merged.time;
         left -= 1;

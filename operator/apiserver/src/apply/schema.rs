@@ -22,9 +22,16 @@ impl TypeSchema {
     #[must_use]
     pub fn from_openapi(schema: &Value) -> Self {
         let mut root = parse(schema, false);
-        let map = root.map.get_or_insert_with(|| Map { fields: BTreeMap::new(), element: Some(TypeRef::Deduced), atomic: false });
+        let map = root.map.get_or_insert_with(|| Map {
+            fields: BTreeMap::new(),
+            element: Some(TypeRef::Deduced),
+            atomic: false,
+        });
         add_object_fields(map);
-        Self { root: TypeRef::Inline(Arc::new(root)), status: false }
+        Self {
+            root: TypeRef::Inline(Arc::new(root)),
+            status: false,
+        }
     }
 
     /// Says whether the kind has the status subresource: then a write to the object does not own `.status`, and a write to
@@ -76,6 +83,7 @@ pub(super) struct Type {
     pub(super) scalar: Option<Scalar>,
     pub(super) list: Option<List>,
     pub(super) map: Option<Map>,
+    pub(super) nullable: bool,
 }
 
 /// The kinds of scalars that are told apart.
@@ -121,7 +129,10 @@ pub(super) struct Field {
 impl Map {
     /// The declared type at a key, if the key is allowed.
     pub(super) fn declared(&self, key: &str) -> Option<&TypeRef> {
-        self.fields.get(key).map(|field| &field.ty).or(self.element.as_ref())
+        self.fields
+            .get(key)
+            .map(|field| &field.ty)
+            .or(self.element.as_ref())
     }
 
     /// The type at a key. A key that is not allowed, left over from an older schema, is deduced rather than lost.
@@ -178,7 +189,9 @@ impl Type {
     /// Whether two values take shapes of their own, so that one replaced the other as a whole.
     pub(super) fn differ_in_shape(&self, left: &Value, right: &Value) -> bool {
         let fits = |value: &Value| match value {
-            Value::Number(_) | Value::String(_) | Value::Bool(_) => self.scalar.is_some().then_some(1),
+            Value::Number(_) | Value::String(_) | Value::Bool(_) => {
+                self.scalar.is_some().then_some(1)
+            }
             Value::Array(_) => self.list.is_some().then_some(2),
             Value::Object(_) => self.map.is_some().then_some(3),
             Value::Null => None,
@@ -189,14 +202,30 @@ impl Type {
 
 static DEDUCED: LazyLock<Type> = LazyLock::new(|| Type {
     scalar: Some(Scalar::Untyped),
-    list: Some(List { relation: ListRelation::Atomic, element: TypeRef::Untyped }),
-    map: Some(Map { fields: BTreeMap::new(), element: Some(TypeRef::Deduced), atomic: false }),
+    list: Some(List {
+        relation: ListRelation::Atomic,
+        element: TypeRef::Untyped,
+    }),
+    map: Some(Map {
+        fields: BTreeMap::new(),
+        element: Some(TypeRef::Deduced),
+        atomic: false,
+    }),
+    nullable: false,
 });
 
 static UNTYPED: LazyLock<Type> = LazyLock::new(|| Type {
     scalar: Some(Scalar::Untyped),
-    list: Some(List { relation: ListRelation::Atomic, element: TypeRef::Untyped }),
-    map: Some(Map { fields: BTreeMap::new(), element: Some(TypeRef::Untyped), atomic: true }),
+    list: Some(List {
+        relation: ListRelation::Atomic,
+        element: TypeRef::Untyped,
+    }),
+    map: Some(Map {
+        fields: BTreeMap::new(),
+        element: Some(TypeRef::Untyped),
+        atomic: true,
+    }),
+    nullable: false,
 });
 
 static OBJECT_META: LazyLock<Arc<Type>> = LazyLock::new(|| {
@@ -231,11 +260,19 @@ static OBJECT_META: LazyLock<Arc<Type>> = LazyLock::new(|| {
 
 /// Gives a whole object (the root, or an embedded resource) its `apiVersion`, `kind` and `metadata`.
 fn add_object_fields(map: &mut Map) {
-    let string = || TypeRef::Inline(Arc::new(Type { scalar: Some(Scalar::String), ..Type::default() }));
-    for (name, ty) in
-        [("apiVersion", string()), ("kind", string()), ("metadata", TypeRef::Inline(Arc::clone(&OBJECT_META)))]
-    {
-        map.fields.insert(name.to_owned(), Field { ty, default: None });
+    let string = || {
+        TypeRef::Inline(Arc::new(Type {
+            scalar: Some(Scalar::String),
+            ..Type::default()
+        }))
+    };
+    for (name, ty) in [
+        ("apiVersion", string()),
+        ("kind", string()),
+        ("metadata", TypeRef::Inline(Arc::clone(&OBJECT_META))),
+    ] {
+        map.fields
+            .insert(name.to_owned(), Field { ty, default: None });
     }
 }
 
@@ -247,26 +284,53 @@ fn flag(schema: &Value, name: &str) -> bool {
 fn parse(schema: &Value, preserve: bool) -> Type {
     let preserve = preserve || flag(schema, "x-kubernetes-preserve-unknown-fields");
     let mut parsed = match schema.get("type").and_then(Value::as_str) {
-        Some("object") => Type { map: Some(parse_map(schema, preserve)), ..Type::default() },
-        Some("array") => Type { list: Some(parse_list(schema, preserve)), ..Type::default() },
-        Some("integer" | "number") => Type { scalar: Some(Scalar::Numeric), ..Type::default() },
-        Some("boolean") => Type { scalar: Some(Scalar::Boolean), ..Type::default() },
+        Some("object") => Type {
+            map: Some(parse_map(schema, preserve)),
+            ..Type::default()
+        },
+        Some("array") => Type {
+            list: Some(parse_list(schema, preserve)),
+            ..Type::default()
+        },
+        Some("integer" | "number") => Type {
+            scalar: Some(Scalar::Numeric),
+            ..Type::default()
+        },
+        Some("boolean") => Type {
+            scalar: Some(Scalar::Boolean),
+            ..Type::default()
+        },
         Some("string") => {
-            let plain = matches!(schema.get("format").and_then(Value::as_str), None | Some("" | "byte"));
-            let scalar = if plain { Scalar::String } else { Scalar::Untyped };
-            Type { scalar: Some(scalar), ..Type::default() }
+            let plain = matches!(
+                schema.get("format").and_then(Value::as_str),
+                None | Some("" | "byte")
+            );
+            let scalar = if plain {
+                Scalar::String
+            } else {
+                Scalar::Untyped
+            };
+            Type {
+                scalar: Some(scalar),
+                ..Type::default()
+            }
         }
-        Some(_) => Type { scalar: Some(Scalar::Untyped), ..Type::default() },
+        Some(_) => Type {
+            scalar: Some(Scalar::Untyped),
+            ..Type::default()
+        },
         None => Type {
             scalar: Some(Scalar::Untyped),
             list: Some(parse_list(schema, preserve)),
             map: Some(parse_map(schema, preserve)),
+            ..Type::default()
         },
     };
-    if flag(schema, "x-kubernetes-embedded-resource") {
-        if let Some(map) = &mut parsed.map {
-            add_object_fields(map);
-        }
+    parsed.nullable = flag(schema, "nullable");
+    if flag(schema, "x-kubernetes-embedded-resource")
+        && let Some(map) = &mut parsed.map
+    {
+        add_object_fields(map);
     }
     parsed
 }
@@ -281,8 +345,17 @@ fn parse_map(schema: &Value, preserve: bool) -> Map {
         .into_iter()
         .flatten()
         .map(|(name, field)| {
-            let default = field.get("default").filter(|default| !default.is_null()).cloned();
-            (name.clone(), Field { ty: parse_ref(field, preserve), default })
+            let default = field
+                .get("default")
+                .filter(|default| !default.is_null())
+                .cloned();
+            (
+                name.clone(),
+                Field {
+                    ty: parse_ref(field, preserve),
+                    default,
+                },
+            )
         })
         .collect();
     let element = match schema.get("additionalProperties") {
@@ -292,19 +365,31 @@ fn parse_map(schema: &Value, preserve: bool) -> Map {
         Some(_) => Some(TypeRef::Deduced),
     };
     let atomic = schema.get("x-kubernetes-map-type").and_then(Value::as_str) == Some("atomic");
-    Map { fields, element, atomic }
+    Map {
+        fields,
+        element,
+        atomic,
+    }
 }
 
 fn parse_list(schema: &Value, preserve: bool) -> List {
     let keys = || {
-        let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
-        keys.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+        let keys = schema
+            .get("x-kubernetes-list-map-keys")
+            .and_then(Value::as_array);
+        keys.into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let relation = match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
         Some("set") => ListRelation::Set,
         Some("map") => ListRelation::Map(keys()),
         _ => ListRelation::Atomic,
     };
-    let element = schema.get("items").map_or(TypeRef::Untyped, |items| parse_ref(items, preserve));
+    let element = schema
+        .get("items")
+        .map_or(TypeRef::Untyped, |items| parse_ref(items, preserve));
     List { relation, element }
 }

@@ -24,7 +24,10 @@ pub(super) struct TypedError {
 }
 
 pub(super) fn error_at(path: &[PathElement], message: impl Into<String>) -> TypedError {
-    TypedError { path: path_text(path), message: message.into() }
+    TypedError {
+        path: path_text(path),
+        message: message.into(),
+    }
 }
 
 /// The value as a map; null and other shapes count as none.
@@ -42,10 +45,18 @@ fn item_element(list: &List, item: &Value) -> Result<PathElement, String> {
     match &list.relation {
         ListRelation::Atomic => Err("invalid indexing of non-associative list".to_owned()),
         ListRelation::Set => match item {
-            Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
-            Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
-            Value::Null => Err("associative list without keys has an element that's an explicit null".to_owned()),
-            Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(PathElement::Value(item.clone())),
+            Value::Object(_) => {
+                Err("associative list without keys has an element that's a map type".to_owned())
+            }
+            Value::Array(_) => {
+                Err("not supported: associative list with lists as elements".to_owned())
+            }
+            Value::Null => Err(
+                "associative list without keys has an element that's an explicit null".to_owned(),
+            ),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                Ok(PathElement::Value(item.clone()))
+            }
         },
         ListRelation::Map(keys) => keyed_item_element(list, keys, item),
     }
@@ -54,14 +65,25 @@ fn item_element(list: &List, item: &Value) -> Result<PathElement, String> {
 fn keyed_item_element(list: &List, keys: &[String], item: &Value) -> Result<PathElement, String> {
     let object = match item {
         Value::Object(object) => object,
-        Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
+        Value::Null => {
+            return Err("associative list with keys may not have a null element".to_owned());
+        }
         _ => return Err("associative list with keys may not have non-map elements".to_owned()),
     };
     let element = list.element.resolve().map.as_ref();
-    let default = |key: &String| element.and_then(|map| map.fields.get(key)).and_then(|field| field.default.clone());
+    let default = |key: &String| {
+        element
+            .and_then(|map| map.fields.get(key))
+            .and_then(|field| field.default.clone())
+    };
     let fields: Vec<(String, Value)> = keys
         .iter()
-        .filter_map(|key| Some((key.clone(), object.get(key).cloned().or_else(|| default(key))?)))
+        .filter_map(|key| {
+            Some((
+                key.clone(),
+                object.get(key).cloned().or_else(|| default(key))?,
+            ))
+        })
         .collect();
     if fields.is_empty() && !keys.is_empty() {
         let keys: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
@@ -83,11 +105,19 @@ pub(super) fn validate(ty: &TypeRef, value: &Value) -> Result<(), String> {
     match errors.as_slice() {
         [] => Ok(()),
         [one] => Err(one.to_string()),
-        many => Err(std::iter::once("errors:".to_owned()).chain(many.iter().map(|e| format!("  {e}"))).collect::<Vec<_>>().join("\n")),
+        many => Err(std::iter::once("errors:".to_owned())
+            .chain(many.iter().map(|e| format!("  {e}")))
+            .collect::<Vec<_>>()
+            .join("\n")),
     }
 }
 
-fn validate_at(ty: &TypeRef, value: &Value, path: &mut Vec<PathElement>, errors: &mut Vec<TypedError>) {
+fn validate_at(
+    ty: &TypeRef,
+    value: &Value,
+    path: &mut Vec<PathElement>,
+    errors: &mut Vec<TypedError>,
+) {
     match ty.resolve().shape(Some(value)) {
         Shape::Scalar(scalar) => {
             if let Some(message) = scalar_mismatch(scalar, value) {
@@ -99,7 +129,12 @@ fn validate_at(ty: &TypeRef, value: &Value, path: &mut Vec<PathElement>, errors:
     }
 }
 
-fn validate_list(list: &List, value: &Value, path: &mut Vec<PathElement>, errors: &mut Vec<TypedError>) {
+fn validate_list(
+    list: &List,
+    value: &Value,
+    path: &mut Vec<PathElement>,
+    errors: &mut Vec<TypedError>,
+) {
     let Value::Array(items) = value else {
         if !value.is_null() {
             errors.push(error_at(path, format!("expected list, got {value}")));
@@ -120,7 +155,10 @@ fn validate_list(list: &List, value: &Value, path: &mut Vec<PathElement>, errors
             }
         };
         if !seen.insert(element.clone()) {
-            errors.push(error_at(path, format!("duplicate entries for key {element}")));
+            errors.push(error_at(
+                path,
+                format!("duplicate entries for key {element}"),
+            ));
         }
         path.push(element);
         validate_at(&list.element, item, path, errors);
@@ -128,7 +166,12 @@ fn validate_list(list: &List, value: &Value, path: &mut Vec<PathElement>, errors
     }
 }
 
-fn validate_map(map: &Map, value: &Value, path: &mut Vec<PathElement>, errors: &mut Vec<TypedError>) {
+fn validate_map(
+    map: &Map,
+    value: &Value,
+    path: &mut Vec<PathElement>,
+    errors: &mut Vec<TypedError>,
+) {
     let Value::Object(object) = value else {
         if !value.is_null() {
             errors.push(error_at(path, format!("expected map, got {value}")));
@@ -155,28 +198,54 @@ fn scalar_mismatch(scalar: Scalar, value: &Value) -> Option<String> {
     (!fits && !value.is_null()).then(|| format!("expected {wanted}, got {value}"))
 }
 
-/// The fields that an object sets.
+/// The fields that an object sets, as they are owned. An empty associative list is not among them, as in Kubernetes.
 ///
 /// # Errors
 /// [`TypedError`] if an item of an associative list has no identity.
 pub(super) fn field_set(ty: &TypeRef, value: &Value) -> Result<FieldSet, TypedError> {
     let mut set = FieldSet::default();
-    collect(ty, value, &mut Vec::new(), &mut set)?;
+    collect(ty, value, EmptyLists::Skipped, &mut Vec::new(), &mut set)?;
     Ok(set)
 }
 
-fn collect(ty: &TypeRef, value: &Value, path: &mut Vec<PathElement>, set: &mut FieldSet) -> Result<(), TypedError> {
+/// The fields that are there, empty associative lists too: what prunes must see, or it would take them for nothing.
+///
+/// # Errors
+/// As [`field_set`].
+pub(super) fn present_set(ty: &TypeRef, value: &Value) -> Result<FieldSet, TypedError> {
+    let mut set = FieldSet::default();
+    collect(ty, value, EmptyLists::Counted, &mut Vec::new(), &mut set)?;
+    Ok(set)
+}
+
+/// Whether an associative list without items is a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EmptyLists {
+    Counted,
+    Skipped,
+}
+
+fn collect(
+    ty: &TypeRef,
+    value: &Value,
+    empty: EmptyLists,
+    path: &mut Vec<PathElement>,
+    set: &mut FieldSet,
+) -> Result<(), TypedError> {
     match ty.resolve().shape(Some(value)) {
         Shape::Scalar(_) => set.insert(path),
         Shape::List(list) if list.relation == ListRelation::Atomic => set.insert(path),
-        Shape::List(list) => collect_list(list, as_list(Some(value)).unwrap_or_default(), path, set)?,
+        Shape::List(list) => match as_list(Some(value)) {
+            Some([]) if empty == EmptyLists::Counted => set.insert(path),
+            items => collect_list(list, items.unwrap_or_default(), empty, path, set)?,
+        },
         Shape::Map(map) if map.atomic => set.insert(path),
         Shape::Map(map) => {
             for (key, item) in as_map(Some(value)).into_iter().flatten() {
                 path.push(PathElement::field(key));
-                collect(map.at(key), item, path, set)?;
-                let empty = item.is_null() || item.as_object().is_some_and(Object::is_empty);
-                if empty || !map.fields.contains_key(key) {
+                collect(map.at(key), item, empty, path, set)?;
+                let hollow = item.is_null() || item.as_object().is_some_and(Object::is_empty);
+                if hollow || !map.fields.contains_key(key) {
                     set.insert(path);
                 }
                 path.pop();
@@ -187,7 +256,13 @@ fn collect(ty: &TypeRef, value: &Value, path: &mut Vec<PathElement>, set: &mut F
 }
 
 /// Items that share an identity are owned as one, without what lies below them.
-fn collect_list(list: &List, items: &[Value], path: &mut Vec<PathElement>, set: &mut FieldSet) -> Result<(), TypedError> {
+fn collect_list(
+    list: &List,
+    items: &[Value],
+    empty: EmptyLists,
+    path: &mut Vec<PathElement>,
+    set: &mut FieldSet,
+) -> Result<(), TypedError> {
     let elements = elements_of(list, items, path)?;
     let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
     for element in &elements {
@@ -199,7 +274,7 @@ fn collect_list(list: &List, items: &[Value], path: &mut Vec<PathElement>, set: 
         path.push(element.clone());
         set.insert(path);
         if !twice.contains(element) {
-            collect(&list.element, item, path, set)?;
+            collect(&list.element, item, empty, path, set)?;
         }
         path.pop();
     }
@@ -207,18 +282,28 @@ fn collect_list(list: &List, items: &[Value], path: &mut Vec<PathElement>, set: 
 }
 
 /// The identities of all items, in order.
-fn elements_of(list: &List, items: &[Value], path: &[PathElement]) -> Result<Vec<PathElement>, TypedError> {
+fn elements_of(
+    list: &List,
+    items: &[Value],
+    path: &[PathElement],
+) -> Result<Vec<PathElement>, TypedError> {
     items
         .iter()
         .enumerate()
-        .map(|(index, item)| item_element(list, item).map_err(|message| error_at(path, format!("element {index}: {message}"))))
+        .map(|(index, item)| {
+            item_element(list, item)
+                .map_err(|message| error_at(path, format!("element {index}: {message}")))
+        })
         .collect()
 }
 
 /// Adds the named fields on the way to members, which ownership leaves out because they cannot be owned alone.
 pub(super) fn with_named_fields(ty: &TypeRef, set: &FieldSet) -> FieldSet {
     let ty = ty.resolve();
-    let mut out = FieldSet { members: set.members.clone(), ..FieldSet::default() };
+    let mut out = FieldSet {
+        members: set.members.clone(),
+        ..FieldSet::default()
+    };
     for (element, child) in &set.children {
         let below = match (element, &ty.map, &ty.list) {
             (PathElement::Field(name), Some(map), _) => {
@@ -230,7 +315,8 @@ pub(super) fn with_named_fields(ty: &TypeRef, set: &FieldSet) -> FieldSet {
             (PathElement::Key(_), _, Some(list)) => &list.element,
             _ => &TypeRef::Untyped,
         };
-        out.children.insert(element.clone(), with_named_fields(below, child));
+        out.children
+            .insert(element.clone(), with_named_fields(below, child));
     }
     out
 }

@@ -10,8 +10,8 @@ use super::schema::TypeSchema;
 use super::typed::compare::{Comparison, compare};
 use super::typed::merge::merge;
 use super::typed::reconcile::reconcile;
-use super::typed::remove::remove;
-use super::typed::{TypedError, field_set, with_named_fields};
+use super::typed::remove::{Emptied, remove};
+use super::typed::{TypedError, field_set, present_set, with_named_fields};
 use super::value::equal;
 
 use serde_json::{Map, Value};
@@ -65,7 +65,12 @@ pub(super) struct Applied {
 
 impl Write<'_> {
     /// Merges a configuration into the live object in the name of `key`.
-    pub(super) fn apply(&self, config: &Value, managers: &Managers, contested: Contested) -> Result<Applied, Refusal> {
+    pub(super) fn apply(
+        &self,
+        config: &Value,
+        managers: &Managers,
+        contested: Contested,
+    ) -> Result<Applied, Refusal> {
         let mut managers = self.reconciled(managers);
         let root = self.schema.root();
         let empty = || Value::Object(Map::new());
@@ -73,23 +78,44 @@ impl Write<'_> {
         let last = managers.get(self.key).cloned();
         let set = field_set(root, config)?.recursive_difference(self.reset);
         let time = last.as_ref().and_then(|last| last.time);
-        managers.insert(self.key.clone(), Entry { set, api_version: self.api_version.to_owned(), time });
+        managers.insert(
+            self.key.clone(),
+            Entry {
+                set,
+                api_version: self.api_version.to_owned(),
+                time,
+            },
+        );
         let mut object = merged;
         if let Some(last) = last.filter(|last| !last.set.is_empty()) {
-            object = self.prune(object, &managers, &last.set)?;
+            object = self.prune(&object, config, &managers, &last.set)?;
         }
         let managers = self.shift(&object, managers, contested)?.0;
         let changed = !equal(self.live, &object);
-        Ok(Applied { object: changed.then_some(object), managers })
+        Ok(Applied {
+            object: changed.then_some(object),
+            managers,
+        })
     }
 
     /// Gives the fields that changed between the live object and `new` to `key`.
     pub(super) fn update(&self, new: &Value, managers: &Managers) -> Result<Managers, Refusal> {
-        let (mut managers, comparison) = self.shift(new, self.reconciled(managers), Contested::Take)?;
-        let before = managers.remove(self.key).map(|entry| entry.set).unwrap_or_default();
-        let set = before.difference(&comparison.removed).union(&comparison.changed()).recursive_difference(self.reset);
+        let (mut managers, comparison) =
+            self.shift(new, self.reconciled(managers), Contested::Take)?;
+        let before = managers
+            .remove(self.key)
+            .map(|entry| entry.set)
+            .unwrap_or_default();
+        let set = before
+            .difference(&comparison.removed)
+            .union(&comparison.changed())
+            .recursive_difference(self.reset);
         if !set.is_empty() {
-            let entry = Entry { set, api_version: self.api_version.to_owned(), time: None };
+            let entry = Entry {
+                set,
+                api_version: self.api_version.to_owned(),
+                time: None,
+            };
             managers.insert(self.key.clone(), entry);
         }
         Ok(managers)
@@ -97,13 +123,24 @@ impl Write<'_> {
 
     fn reconciled(&self, managers: &Managers) -> Managers {
         let today = |(key, entry): (&ManagerKey, &Entry)| {
-            (key.clone(), Entry { set: reconcile(self.schema.root(), &entry.set), ..entry.clone() })
+            (
+                key.clone(),
+                Entry {
+                    set: reconcile(self.schema.root(), &entry.set),
+                    ..entry.clone()
+                },
+            )
         };
         managers.iter().map(today).collect()
     }
 
     /// Takes what changed from everybody but the writer, or refuses.
-    fn shift(&self, new: &Value, mut managers: Managers, contested: Contested) -> Result<(Managers, Comparison), Refusal> {
+    fn shift(
+        &self,
+        new: &Value,
+        mut managers: Managers,
+        contested: Contested,
+    ) -> Result<(Managers, Comparison), Refusal> {
         let comparison = compare(self.schema.root(), self.live, new)?.without(self.reset);
         let changed = comparison.changed();
         let others = || managers.iter().filter(|(key, _)| *key != self.key);
@@ -111,7 +148,11 @@ impl Write<'_> {
             let mut clashes = Vec::new();
             for (key, entry) in others() {
                 entry.set.intersection(&changed).for_each(&mut |path| {
-                    clashes.push(Clash { owner: key.clone(), api_version: entry.api_version.clone(), path: path.to_vec() });
+                    clashes.push(Clash {
+                        owner: key.clone(),
+                        api_version: entry.api_version.clone(),
+                        path: path.to_vec(),
+                    });
                 });
             }
             if !clashes.is_empty() {
@@ -129,18 +170,35 @@ impl Write<'_> {
     }
 
     /// Removes what the writer applied last time, does not apply now, and nobody else owns.
-    fn prune(&self, merged: Value, managers: &Managers, last: &FieldSet) -> Result<Value, TypedError> {
+    fn prune(
+        &self,
+        merged: &Value,
+        config: &Value,
+        managers: &Managers,
+        last: &FieldSet,
+    ) -> Result<Value, TypedError> {
         let root = self.schema.root();
         let named = |set: &FieldSet| with_named_fields(root, set);
-        let without_last = remove(root, &merged, &named(last));
+        let without_last = remove(root, merged, &named(last), Emptied::Null);
 
-        let owned = managers.values().fold(FieldSet::default(), |all, entry| all.union(&entry.set));
-        let merged_set = named(&field_set(root, &merged)?);
-        let kept = named(&field_set(root, &without_last)?).union(&named(&owned));
-        let pruned = remove(root, &merged, &merged_set.difference(&kept));
+        let configured = present_set(root, config)?.recursive_difference(self.reset);
+        let owned = managers
+            .values()
+            .fold(configured, |all, entry| all.union(&entry.set));
+        let merged_set = named(&present_set(root, merged)?);
+        let kept = named(&present_set(root, &without_last)?).union(&named(&owned));
+        let pruned = remove(root, merged, &merged_set.difference(&kept), Emptied::Null);
 
         // Items that the writer never owned, by itself or through others, are not its to remove.
-        let pruned_set = named(&field_set(root, &pruned)?);
-        Ok(remove(root, &merged, &merged_set.difference(&pruned_set).intersection(&named(last))))
+        let pruned_set = named(&present_set(root, &pruned)?);
+        let gone = merged_set
+            .difference(&pruned_set)
+            .intersection(&named(last));
+        Ok(remove(
+            root,
+            merged,
+            &gone,
+            Emptied::AsConfigured(Some(config)),
+        ))
     }
 }

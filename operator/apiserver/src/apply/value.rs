@@ -24,9 +24,13 @@ pub fn compare(left: &Value, right: &Value) -> Ordering {
 #[must_use]
 pub fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
-        (Value::Array(l), Value::Array(r)) => l.len() == r.len() && l.iter().zip(r).all(|(l, r)| equal(l, r)),
+        (Value::Array(l), Value::Array(r)) => {
+            l.len() == r.len() && l.iter().zip(r).all(|(l, r)| equal(l, r))
+        }
         (Value::Object(l), Value::Object(r)) => {
-            l.len() == r.len() && l.iter().all(|(key, l)| r.get(key).is_some_and(|r| equal(l, r)))
+            l.len() == r.len()
+                && l.iter()
+                    .all(|(key, l)| r.get(key).is_some_and(|r| equal(l, r)))
         }
         (l, r) => compare(l, r) == Ordering::Equal,
     }
@@ -46,11 +50,17 @@ pub fn text(value: &Value) -> String {
 pub fn canonical(value: &Value) -> String {
     match value {
         Value::Number(number) => canonical_number(number),
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(canonical).collect::<Vec<_>>().join(",")
+        ),
         Value::Object(map) => {
             let mut keys: Vec<&String> = map.keys().collect();
             keys.sort();
-            let pairs: Vec<String> = keys.into_iter().map(|key| format!("{}:{}", quoted(key), canonical(&map[key]))).collect();
+            let pairs: Vec<String> = keys
+                .into_iter()
+                .map(|key| format!("{}:{}", quoted(key), canonical(&map[key])))
+                .collect();
             format!("{{{}}}", pairs.join(","))
         }
         Value::String(string) => quoted(string),
@@ -69,7 +79,9 @@ const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
 
 fn canonical_number(number: &Number) -> String {
     match number.as_f64() {
-        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT_INTEGERS => format!("{float:.0}"),
+        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT_INTEGERS => {
+            format!("{float:.0}")
+        }
         _ => number.to_string(),
     }
 }
@@ -78,7 +90,10 @@ fn compare_numbers(left: &Number, right: &Number) -> Ordering {
     if let (Some(l), Some(r)) = (left.as_i64(), right.as_i64()) {
         return l.cmp(&r);
     }
-    let (l, r) = (left.as_f64().unwrap_or(f64::MAX), right.as_f64().unwrap_or(f64::MAX));
+    let (l, r) = (
+        left.as_f64().unwrap_or(f64::MAX),
+        right.as_f64().unwrap_or(f64::MAX),
+    );
     l.partial_cmp(&r).unwrap_or(Ordering::Equal)
 }
 

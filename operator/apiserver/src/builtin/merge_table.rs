@@ -34,7 +34,11 @@ const TABLE: &[(&str, &str, Merge)] = &[
     ("Event", "related", Merge::AtomicMap),
     ("Event.events.k8s.io", "regarding", Merge::AtomicMap),
     ("Event.events.k8s.io", "related", Merge::AtomicMap),
-    ("CustomResourceDefinition", "status.conditions", Merge::KeyedApply("type")),
+    (
+        "CustomResourceDefinition",
+        "status.conditions",
+        Merge::KeyedApply("type"),
+    ),
 ];
 
 /// Writes the extensions for a kind into its schema.
@@ -42,7 +46,8 @@ pub(super) fn annotate(kind: &str, schema: &mut Value) {
     mark_lists(schema);
     for (of, path, merge) in TABLE {
         if *of == ANY || *of == kind {
-            let field = field_at(schema, path).expect("invariant: the merge table names fields that exist");
+            let field =
+                field_at(schema, path).expect("invariant: the merge table names fields that exist");
             set(field, *merge);
         }
     }
@@ -70,11 +75,18 @@ fn set(field: &mut Value, merge: Merge) {
 
 /// Says of every list that it is atomic, which the table then changes where it is not.
 fn mark_lists(schema: &mut Value) {
-    let Some(object) = schema.as_object_mut() else { return };
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
     if object.get("type").and_then(Value::as_str) == Some("array") {
         object.insert("x-kubernetes-list-type".to_owned(), json!("atomic"));
     }
-    for property in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+    for property in object
+        .get_mut("properties")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flatten()
+    {
         mark_lists(property.1);
     }
     for below in ["items", "additionalProperties"] {
@@ -87,7 +99,9 @@ fn mark_lists(schema: &mut Value) {
 fn field_at<'s>(schema: &'s mut Value, path: &str) -> Option<&'s mut Value> {
     let mut at = schema;
     for step in path.split('.') {
-        let (name, is_item) = step.strip_suffix("[]").map_or((step, false), |name| (name, true));
+        let (name, is_item) = step
+            .strip_suffix("[]")
+            .map_or((step, false), |name| (name, true));
         at = at.get_mut("properties")?.get_mut(name)?;
         if is_item {
             at = at.get_mut("items")?;

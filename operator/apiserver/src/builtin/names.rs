@@ -71,7 +71,11 @@ pub fn qualified_name(name: &str) -> Vec<String> {
             if prefix.is_empty() {
                 wrong.push("prefix part must be non-empty".to_owned());
             } else {
-                wrong.extend(dns_subdomain(prefix).into_iter().map(|message| format!("prefix part {message}")));
+                wrong.extend(
+                    dns_subdomain(prefix)
+                        .into_iter()
+                        .map(|message| format!("prefix part {message}")),
+                );
             }
             local
         }
@@ -84,10 +88,15 @@ pub fn qualified_name(name: &str) -> Vec<String> {
     if local.is_empty() {
         wrong.push("name part must be non-empty".to_owned());
     } else {
-        wrong.extend(too_long(local, MAX_LABEL).into_iter().map(|message| format!("name part {message}")));
+        wrong.extend(
+            too_long(local, MAX_LABEL)
+                .into_iter()
+                .map(|message| format!("name part {message}")),
+        );
     }
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    let edges = local.starts_with(|c: char| c.is_ascii_alphanumeric()) && local.ends_with(|c: char| c.is_ascii_alphanumeric());
+    let edges = local.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && local.ends_with(|c: char| c.is_ascii_alphanumeric());
     if !(edges && local.chars().all(inner)) {
         wrong.push(format!("name part {FORM}"));
     }
@@ -95,7 +104,11 @@ pub fn qualified_name(name: &str) -> Vec<String> {
 }
 
 fn too_long(name: &str, limit: usize) -> Vec<String> {
-    if name.len() > limit { vec![format!("must be no more than {limit} bytes")] } else { Vec::new() }
+    if name.len() > limit {
+        vec![format!("must be no more than {limit} bytes")]
+    } else {
+        Vec::new()
+    }
 }
 
 fn is_label(name: &str) -> bool {

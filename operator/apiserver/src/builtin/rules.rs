@@ -36,11 +36,27 @@ pub fn validate(builtin: &BuiltIn, new: &Value, old: Option<&Value>) -> Vec<Fiel
 struct Errors(Vec<FieldError>);
 
 impl Errors {
-    fn add(&mut self, path: impl Into<String>, kind: FieldErrorKind, value: Option<Value>, detail: impl Into<String>) {
-        self.0.push(FieldError { path: path.into(), kind, detail: detail.into(), value });
+    fn add(
+        &mut self,
+        path: impl Into<String>,
+        kind: FieldErrorKind,
+        value: Option<Value>,
+        detail: impl Into<String>,
+    ) {
+        self.0.push(FieldError {
+            path: path.into(),
+            kind,
+            detail: detail.into(),
+            value,
+        });
     }
 
-    fn invalid(&mut self, path: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) {
+    fn invalid(
+        &mut self,
+        path: impl Into<String>,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) {
         self.add(path, FieldErrorKind::Invalid, Some(value.into()), detail);
     }
 
@@ -54,7 +70,10 @@ impl Errors {
 }
 
 fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn is_set(object: &Value, key: &str) -> bool {
@@ -69,7 +88,11 @@ fn is_set(object: &Value, key: &str) -> bool {
 }
 
 fn map<'v>(object: &'v Value, key: &str) -> impl Iterator<Item = (&'v String, &'v Value)> {
-    object.get(key).and_then(Value::as_object).into_iter().flat_map(Map::iter)
+    object
+        .get(key)
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(Map::iter)
 }
 
 fn name(builtin: &BuiltIn, new: &Value, errors: &mut Errors) {
@@ -77,7 +100,11 @@ fn name(builtin: &BuiltIn, new: &Value, errors: &mut Errors) {
     if name.is_empty() {
         return;
     }
-    let wrong = if builtin.kind == "Namespace" { dns_label(name) } else { dns_subdomain(name) };
+    let wrong = if builtin.kind == "Namespace" {
+        dns_label(name)
+    } else {
+        dns_subdomain(name)
+    };
     for message in wrong {
         errors.invalid("metadata.name", name, message);
     }
@@ -89,8 +116,15 @@ fn binary_values(object: &Value, key: &str, errors: &mut Errors) -> usize {
     for (name, value) in map(object, key) {
         match value.as_str().map(|text| STANDARD.decode(text)) {
             Some(Ok(bytes)) => size += bytes.len(),
-            Some(Err(_)) => errors.invalid(format!("{key}[{name}]"), REDACTED, "illegal base64 data"),
-            None => errors.add(format!("{key}[{name}]"), FieldErrorKind::TypeInvalid, Some(REDACTED.into()), "must be a string"),
+            Some(Err(_)) => {
+                errors.invalid(format!("{key}[{name}]"), REDACTED, "illegal base64 data")
+            }
+            None => errors.add(
+                format!("{key}[{name}]"),
+                FieldErrorKind::TypeInvalid,
+                Some(REDACTED.into()),
+                "must be a string",
+            ),
         }
     }
     size
@@ -108,14 +142,21 @@ fn key_names(object: &Value, key: &str, errors: &mut Errors) {
 
 fn too_large(path: &str, size: usize, errors: &mut Errors) {
     if size > MAX_DATA_BYTES {
-        errors.add(path, FieldErrorKind::TooLong, None, format!("may not be more than {MAX_DATA_BYTES} bytes"));
+        errors.add(
+            path,
+            FieldErrorKind::TooLong,
+            None,
+            format!("may not be more than {MAX_DATA_BYTES} bytes"),
+        );
     }
 }
 
 /// Refuses changes to an object that says of itself that it is immutable.
 fn immutable(new: &Value, old: Option<&Value>, content: &[&str], errors: &mut Errors) {
     const DETAIL: &str = "field is immutable when `immutable` is set";
-    let Some(old) = old.filter(|old| old.get("immutable") == Some(&Value::Bool(true))) else { return };
+    let Some(old) = old.filter(|old| old.get("immutable") == Some(&Value::Bool(true))) else {
+        return;
+    };
     if new.get("immutable") != Some(&Value::Bool(true)) {
         errors.forbidden("immutable", DETAIL);
     }
@@ -139,23 +180,31 @@ fn secret(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     match text(new, "/type") {
         "kubernetes.io/dockercfg" => need(".dockercfg"),
         "kubernetes.io/dockerconfigjson" => need(".dockerconfigjson"),
-        "kubernetes.io/basic-auth" if !has("password") => need("username"),
-        "kubernetes.io/ssh-auth" => need("ssh-privatekey"),
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+            ["username", "password"].into_iter().for_each(need);
+        }
+        "kubernetes.io/ssh-auth" if text(new, "/data/ssh-privatekey").is_empty() => {
+            errors.required("data[ssh-privatekey]");
+        }
         "kubernetes.io/tls" => ["tls.crt", "tls.key"].into_iter().for_each(need),
-        "kubernetes.io/service-account-token" => {
-            if text(new, "/metadata/annotations/kubernetes.io~1service-account.name").is_empty() {
-                errors.required("metadata.annotations[kubernetes.io/service-account.name]");
-            }
+        "kubernetes.io/service-account-token"
+            if text(
+                new,
+                "/metadata/annotations/kubernetes.io~1service-account.name",
+            )
+            .is_empty() =>
+        {
+            errors.required("metadata.annotations[kubernetes.io/service-account.name]");
         }
         _ => {}
     }
     for key in [".dockercfg", ".dockerconfigjson"] {
         registry_credentials(new, key, errors);
     }
-    if let Some(old) = old {
-        if text(new, "/type") != text(old, "/type") {
-            errors.invalid("type", text(new, "/type"), "field is immutable");
-        }
+    if let Some(old) = old
+        && text(new, "/type") != text(old, "/type")
+    {
+        errors.invalid("type", text(new, "/type"), "field is immutable");
     }
     immutable(new, old, &["data"], errors);
 }
@@ -166,8 +215,16 @@ fn registry_credentials(new: &Value, key: &str, errors: &mut Errors) {
         "kubernetes.io/dockerconfigjson" => ".dockerconfigjson",
         _ => return,
     };
-    let encoded = new.get("data").and_then(|data| data.get(key)).and_then(Value::as_str);
-    let Some(bytes) = encoded.filter(|_| key == of_type).and_then(|text| STANDARD.decode(text).ok()) else { return };
+    let encoded = new
+        .get("data")
+        .and_then(|data| data.get(key))
+        .and_then(Value::as_str);
+    let Some(bytes) = encoded
+        .filter(|_| key == of_type)
+        .and_then(|text| STANDARD.decode(text).ok())
+    else {
+        return;
+    };
     if serde_json::from_slice::<Map<String, Value>>(&bytes).is_err() {
         errors.invalid(format!("data[{key}]"), REDACTED, "must be a JSON object");
     }
@@ -180,10 +237,23 @@ fn config_map(new: &Value, old: Option<&Value>, errors: &mut Errors) {
     for (key, value) in map(new, "data") {
         match value.as_str() {
             Some(value) => size += value.len(),
-            None => errors.add(format!("data[{key}]"), FieldErrorKind::TypeInvalid, Some(value.clone()), "must be a string"),
+            None => errors.add(
+                format!("data[{key}]"),
+                FieldErrorKind::TypeInvalid,
+                Some(value.clone()),
+                "must be a string",
+            ),
         }
-        if new.get("binaryData").and_then(|data| data.get(key)).is_some() {
-            errors.invalid(format!("data[{key}]"), key.as_str(), "duplicate of key present in binaryData");
+        if new
+            .get("binaryData")
+            .and_then(|data| data.get(key))
+            .is_some()
+        {
+            errors.invalid(
+                format!("data[{key}]"),
+                key.as_str(),
+                "duplicate of key present in binaryData",
+            );
         }
     }
     too_large("", size, errors);
@@ -191,16 +261,30 @@ fn config_map(new: &Value, old: Option<&Value>, errors: &mut Errors) {
 }
 
 fn lease(new: &Value, errors: &mut Errors) {
-    let number = |name: &str| new.pointer(&format!("/spec/{name}")).and_then(Value::as_i64);
+    let number = |name: &str| {
+        new.pointer(&format!("/spec/{name}"))
+            .and_then(Value::as_i64)
+    };
     if let Some(seconds) = number("leaseDurationSeconds").filter(|seconds| *seconds <= 0) {
-        errors.invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0");
+        errors.invalid(
+            "spec.leaseDurationSeconds",
+            seconds,
+            "must be greater than 0",
+        );
     }
     if let Some(count) = number("leaseTransitions").filter(|count| *count < 0) {
-        errors.invalid("spec.leaseTransitions", count, "must be greater than or equal to 0");
+        errors.invalid(
+            "spec.leaseTransitions",
+            count,
+            "must be greater than or equal to 0",
+        );
     }
     let set = |pointer: &str| !text(new, pointer).is_empty();
     if set("/spec/preferredHolder") && !set("/spec/strategy") {
-        errors.forbidden("spec.preferredHolder", "may only be specified if `strategy` is defined");
+        errors.forbidden(
+            "spec.preferredHolder",
+            "may only be specified if `strategy` is defined",
+        );
     }
 }
 
@@ -215,15 +299,25 @@ struct EventForm {
     deprecated: &'static [&'static str],
 }
 
-const CORE_EVENT: EventForm =
-    EventForm { about: "involvedObject", controller: "reportingComponent", note: "message", strict: false, deprecated: &[] };
+const CORE_EVENT: EventForm = EventForm {
+    about: "involvedObject",
+    controller: "reportingComponent",
+    note: "message",
+    strict: false,
+    deprecated: &[],
+};
 
 const EVENT: EventForm = EventForm {
     about: "regarding",
     controller: "reportingController",
     note: "note",
     strict: true,
-    deprecated: &["deprecatedFirstTimestamp", "deprecatedLastTimestamp", "deprecatedCount", "deprecatedSource"],
+    deprecated: &[
+        "deprecatedFirstTimestamp",
+        "deprecatedLastTimestamp",
+        "deprecatedCount",
+        "deprecatedSource",
+    ],
 };
 
 /// The most characters of an Event's action, reason and reporting instance, and of its note; Kubernetes' own limits.
@@ -241,7 +335,11 @@ fn event(new: &Value, old: Option<&Value>, form: &EventForm, errors: &mut Errors
         (false, false) => namespace != about,
     };
     if elsewhere {
-        errors.invalid(format!("{}.namespace", form.about), about, "does not match event.namespace");
+        errors.invalid(
+            format!("{}.namespace", form.about),
+            about,
+            "does not match event.namespace",
+        );
     }
     if timed {
         event_words(new, form, errors);
@@ -264,11 +362,23 @@ fn event_words(new: &Value, form: &EventForm, errors: &mut Errors) {
                 errors.invalid(field, value, message);
             }
         } else if value.len() > MAX_EVENT_WORD {
-            errors.invalid(field, "", format!("can have at most {MAX_EVENT_WORD} characters"));
+            errors.invalid(
+                field,
+                "",
+                format!("can have at most {MAX_EVENT_WORD} characters"),
+            );
         }
     }
-    if new.get(form.note).and_then(Value::as_str).is_some_and(|note| note.len() > MAX_EVENT_NOTE) {
-        errors.invalid(form.note, "", format!("can have at most {MAX_EVENT_NOTE} characters"));
+    if new
+        .get(form.note)
+        .and_then(Value::as_str)
+        .is_some_and(|note| note.len() > MAX_EVENT_NOTE)
+    {
+        errors.invalid(
+            form.note,
+            "",
+            format!("can have at most {MAX_EVENT_NOTE} characters"),
+        );
     }
 }
 
@@ -292,17 +402,38 @@ fn event_update(new: &Value, old: &Value, form: &EventForm, errors: &mut Errors)
     if new.get("series") != old.get("series") {
         event_series(new, errors);
     }
-    let fixed = [form.about, "reason", form.note, "type", "eventTime", "action", "related", form.controller, "reportingInstance"];
+    let fixed = [
+        form.about,
+        "reason",
+        form.note,
+        "type",
+        "eventTime",
+        "action",
+        "related",
+        form.controller,
+        "reportingInstance",
+    ];
     for field in fixed.iter().chain(form.deprecated) {
         if new.get(field) != old.get(field) {
-            errors.invalid(*field, new.get(field).cloned().unwrap_or_default(), "field is immutable");
+            errors.invalid(
+                *field,
+                new.get(field).cloned().unwrap_or_default(),
+                "field is immutable",
+            );
         }
     }
 }
 
 fn event_series(new: &Value, errors: &mut Errors) {
-    let Some(series) = new.get("series").filter(|series| series.is_object()) else { return };
-    if series.get("count").and_then(Value::as_i64).unwrap_or_default() < 2 {
+    let Some(series) = new.get("series").filter(|series| series.is_object()) else {
+        return;
+    };
+    if series
+        .get("count")
+        .and_then(Value::as_i64)
+        .unwrap_or_default()
+        < 2
+    {
         errors.invalid("series.count", "", "should be at least 2");
     }
     if !is_set(series, "lastObservedTime") {
@@ -312,9 +443,17 @@ fn event_series(new: &Value, errors: &mut Errors) {
 
 /// The name of a definition is made of what it defines; everything else about it is judged where it is compiled.
 fn definition(new: &Value, errors: &mut Errors) {
-    let wanted = format!("{}.{}", text(new, "/spec/names/plural"), text(new, "/spec/group"));
+    let wanted = format!(
+        "{}.{}",
+        text(new, "/spec/names/plural"),
+        text(new, "/spec/group")
+    );
     let name = text(new, "/metadata/name");
     if name != wanted {
-        errors.invalid("metadata.name", name, "must be spec.names.plural+\".\"+spec.group");
+        errors.invalid(
+            "metadata.name",
+            name,
+            "must be spec.names.plural+\".\"+spec.group",
+        );
     }
 }

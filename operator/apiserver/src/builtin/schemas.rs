@@ -4,7 +4,9 @@
 //! the kinds mean. Invariant: no `$ref` is left.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent, Namespace, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event as CoreEvent, Namespace, Secret, ServiceAccount,
+};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -54,7 +56,11 @@ fn schema_of<T: JsonSchema>(kind: &str) -> Value {
         if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
             required.retain(|name| name != "metadata");
         }
-        if schema.get("required").and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        if schema
+            .get("required")
+            .and_then(Value::as_array)
+            .is_some_and(Vec::is_empty)
+        {
             schema.remove("required");
         }
     }
@@ -75,7 +81,11 @@ fn inline(schema: &Value, definitions: &Map<String, Value>) -> Value {
         Value::Array(items) => items.iter().map(|item| inline(item, definitions)).collect(),
         Value::Object(object) => {
             let mut out = Map::new();
-            if let Some(name) = object.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()) {
+            if let Some(name) = object
+                .get("$ref")
+                .and_then(Value::as_str)
+                .and_then(|path| path.rsplit('/').next())
+            {
                 out.extend(resolve(name, definitions));
             }
             for (key, value) in object.iter().filter(|(key, _)| *key != "$ref") {
@@ -88,13 +98,22 @@ fn inline(schema: &Value, definitions: &Map<String, Value>) -> Value {
 }
 
 fn resolve(name: &str, definitions: &Map<String, Value>) -> Map<String, Value> {
-    let definition = definitions.get(name).expect("invariant: the generator defines what it refers to");
+    let definition = definitions
+        .get(name)
+        .expect("invariant: the generator defines what it refers to");
     let short = name.rsplit('.').next().unwrap_or(name);
     let mut content = if RECURSIVE.contains(&short) || FREE_FORM.contains(&short) {
         let mut content = Map::new();
-        content.extend(definition.get("description").map(|text| ("description".to_owned(), text.clone())));
+        content.extend(
+            definition
+                .get("description")
+                .map(|text| ("description".to_owned(), text.clone())),
+        );
         content.insert("type".to_owned(), json!("object"));
-        content.insert("x-kubernetes-preserve-unknown-fields".to_owned(), json!(true));
+        content.insert(
+            "x-kubernetes-preserve-unknown-fields".to_owned(),
+            json!(true),
+        );
         content
     } else {
         match inline(definition, definitions) {

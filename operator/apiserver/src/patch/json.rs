@@ -20,11 +20,13 @@ const MAX_COPIED_BYTES: usize = 3 * 1024 * 1024;
 pub fn json(document: &Value, patch: &Value) -> Result<Value, PatchError> {
     let count = patch.as_array().map_or(0, Vec::len);
     if count > MAX_OPERATIONS {
-        let message = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}");
+        let message = format!(
+            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}"
+        );
         return Err(PatchError::TooLarge(message));
     }
-    let operations: Vec<PatchOperation> =
-        serde_json::from_value(patch.clone()).map_err(|error| PatchError::Malformed(format!("invalid JSON patch: {error}")))?;
+    let operations: Vec<PatchOperation> = serde_json::from_value(patch.clone())
+        .map_err(|error| PatchError::Malformed(format!("invalid JSON patch: {error}")))?;
     let mut document = document.clone();
     let mut copied = 0;
     for operation in &operations {
@@ -32,9 +34,13 @@ pub fn json(document: &Value, patch: &Value) -> Result<Value, PatchError> {
             continue;
         }
         if let PatchOperation::Copy(copy) = operation {
-            copied += document.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
+            copied += document
+                .pointer(copy.from.as_str())
+                .map_or(0, |value| value.to_string().len());
             if copied > MAX_COPIED_BYTES {
-                let message = format!("Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED_BYTES}");
+                let message = format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED_BYTES}"
+                );
                 return Err(PatchError::TooLarge(message));
             }
         }
@@ -47,7 +53,9 @@ pub fn json(document: &Value, patch: &Value) -> Result<Value, PatchError> {
 /// A test for null also holds where there is nothing, as Kubernetes has it.
 fn tests_absence(document: &Value, operation: &PatchOperation) -> bool {
     match operation {
-        PatchOperation::Test(test) => test.value.is_null() && document.pointer(test.path.as_str()).is_none(),
+        PatchOperation::Test(test) => {
+            test.value.is_null() && document.pointer(test.path.as_str()).is_none()
+        }
         PatchOperation::Add(_)
         | PatchOperation::Remove(_)
         | PatchOperation::Replace(_)

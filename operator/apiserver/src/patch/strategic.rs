@@ -21,15 +21,24 @@ const SET_ORDER: &str = "$setElementOrder/";
 /// list mixes what cannot be merged.
 pub fn strategic(schema: &Value, document: &Value, patch: &Value) -> Result<Value, PatchError> {
     let (Some(document), Some(patch)) = (document.as_object(), patch.as_object()) else {
-        return Err(PatchError::Malformed("a strategic merge patch must be an object".to_owned()));
+        return Err(PatchError::Malformed(
+            "a strategic merge patch must be an object".to_owned(),
+        ));
     };
-    Ok(Value::Object(merge_maps(Some(schema), document.clone(), patch)?))
+    Ok(Value::Object(merge_maps(
+        Some(schema),
+        document.clone(),
+        patch,
+    )?))
 }
 
 /// The schema below a key of a map.
 fn below<'s>(schema: Option<&'s Value>, key: &str) -> Option<&'s Value> {
     let schema = schema?;
-    schema.get("properties").and_then(|fields| fields.get(key)).or_else(|| schema.get("additionalProperties"))
+    schema
+        .get("properties")
+        .and_then(|fields| fields.get(key))
+        .or_else(|| schema.get("additionalProperties"))
 }
 
 /// How a list merges.
@@ -45,7 +54,8 @@ impl<'s> ListRule<'s> {
         let text = |name: &str| list.and_then(|list| list.get(name)).and_then(Value::as_str);
         Self {
             items: list.and_then(|list| list.get("items")),
-            merges: text("x-kubernetes-patch-strategy").is_some_and(|s| s.split(',').any(|part| part == "merge")),
+            merges: text("x-kubernetes-patch-strategy")
+                .is_some_and(|s| s.split(',').any(|part| part == "merge")),
             key: text("x-kubernetes-patch-merge-key"),
         }
     }
@@ -53,7 +63,11 @@ impl<'s> ListRule<'s> {
 
 type Object = Map<String, Value>;
 
-fn merge_maps(schema: Option<&Value>, mut original: Object, patch: &Object) -> Result<Object, PatchError> {
+fn merge_maps(
+    schema: Option<&Value>,
+    mut original: Object,
+    patch: &Object,
+) -> Result<Object, PatchError> {
     match patch.get(PATCH).map(Value::as_str) {
         None => {}
         Some(Some("replace")) => {
@@ -66,12 +80,18 @@ fn merge_maps(schema: Option<&Value>, mut original: Object, patch: &Object) -> R
         }
         Some(Some("delete")) => return Ok(Object::new()),
         Some(Some("merge")) => {}
-        Some(other) => return Err(PatchError::DoesNotApply(format!("unknown patch type: {}", other.unwrap_or("not a string")))),
+        Some(other) => {
+            return Err(PatchError::DoesNotApply(format!(
+                "unknown patch type: {}",
+                other.unwrap_or("not a string")
+            )));
+        }
     }
     retain_keys(&mut original, patch)?;
     let ordered = merge_ordered(schema, &mut original, patch)?;
     for (key, value) in patch {
-        if key == PATCH || key == RETAIN_KEYS || key.starts_with(SET_ORDER) || ordered.contains(key) {
+        if key == PATCH || key == RETAIN_KEYS || key.starts_with(SET_ORDER) || ordered.contains(key)
+        {
             continue;
         }
         if let Some(key) = key.strip_prefix(DELETE_FROM_LIST) {
@@ -83,16 +103,27 @@ fn merge_maps(schema: Option<&Value>, mut original: Object, patch: &Object) -> R
     Ok(original)
 }
 
-fn merge_key(schema: Option<&Value>, original: &mut Object, key: &str, patch: &Value) -> Result<(), PatchError> {
+fn merge_key(
+    schema: Option<&Value>,
+    original: &mut Object,
+    key: &str,
+    patch: &Value,
+) -> Result<(), PatchError> {
     if patch.is_null() {
         original.remove(key);
         return Ok(());
     }
     let merged = match (original.get_mut(key).map(Value::take), patch) {
-        (Some(Value::Object(map)), Value::Object(patch)) => Some(Value::Object(merge_maps(schema, map, patch)?)),
+        (Some(Value::Object(map)), Value::Object(patch)) => {
+            Some(Value::Object(merge_maps(schema, map, patch)?))
+        }
         (Some(Value::Array(list)), Value::Array(patch)) => {
             let rule = ListRule::of(schema);
-            Some(Value::Array(if rule.merges { merge_lists(rule, list, patch)? } else { patch.clone() }))
+            Some(Value::Array(if rule.merges {
+                merge_lists(rule, list, patch)?
+            } else {
+                patch.clone()
+            }))
         }
         _ => without_directives(patch),
     };
@@ -109,9 +140,15 @@ fn without_directives(patch: &Value) -> Option<Value> {
         Value::Object(map) if map.contains_key(PATCH) => None,
         Value::Object(map) => {
             let kept = map.iter().filter(|(key, value)| {
-                !value.is_null() && *key != RETAIN_KEYS && !key.starts_with(DELETE_FROM_LIST) && !key.starts_with(SET_ORDER)
+                !value.is_null()
+                    && *key != RETAIN_KEYS
+                    && !key.starts_with(DELETE_FROM_LIST)
+                    && !key.starts_with(SET_ORDER)
             });
-            Some(Value::Object(kept.filter_map(|(key, value)| Some((key.clone(), without_directives(value)?))).collect()))
+            Some(Value::Object(
+                kept.filter_map(|(key, value)| Some((key.clone(), without_directives(value)?)))
+                    .collect(),
+            ))
         }
         Value::Array(items) => Some(items.iter().filter_map(without_directives).collect()),
         other => Some(other.clone()),
@@ -120,12 +157,14 @@ fn without_directives(patch: &Value) -> Option<Value> {
 
 /// `$retainKeys`: keys of the original that it does not name go; the patch may set no other.
 fn retain_keys(original: &mut Object, patch: &Object) -> Result<(), PatchError> {
-    let Some(keys) = patch.get(RETAIN_KEYS) else { return Ok(()) };
+    let Some(keys) = patch.get(RETAIN_KEYS) else {
+        return Ok(());
+    };
     let malformed = || PatchError::Malformed("invalid patch format of retainKeys".to_owned());
     let keys = keys.as_array().ok_or_else(malformed)?;
     let named = |key: &str| keys.iter().any(|name| name.as_str() == Some(key));
-    let set = |key: &&String| !key.starts_with('$');
-    if !patch.keys().filter(set).all(|key| named(key)) {
+    let sets = |(key, value): &(&String, &Value)| !key.starts_with('$') && !value.is_null();
+    if !patch.iter().filter(sets).all(|(key, _)| named(key)) {
         return Err(malformed());
     }
     original.retain(|key, _| named(key));
@@ -142,11 +181,18 @@ fn delete_from_list(original: &mut Object, key: &str, values: &Value) -> Result<
 }
 
 /// Merges the lists that come with an order, and says which keys of the patch are thereby done.
-fn merge_ordered(schema: Option<&Value>, original: &mut Object, patch: &Object) -> Result<Vec<String>, PatchError> {
-    let malformed = || PatchError::Malformed("invalid patch format of setElementOrder list".to_owned());
+fn merge_ordered(
+    schema: Option<&Value>,
+    original: &mut Object,
+    patch: &Object,
+) -> Result<Vec<String>, PatchError> {
+    let malformed =
+        || PatchError::Malformed("invalid patch format of setElementOrder list".to_owned());
     let mut done = Vec::new();
     for (directive, order) in patch {
-        let Some(key) = directive.strip_prefix(SET_ORDER) else { continue };
+        let Some(key) = directive.strip_prefix(SET_ORDER) else {
+            continue;
+        };
         let order = order.as_array().ok_or_else(malformed)?;
         let before = match original.get(key) {
             None => None,
@@ -162,10 +208,17 @@ fn merge_ordered(schema: Option<&Value>, original: &mut Object, patch: &Object) 
             (None, None) => continue,
             (Some(before), None) => before.clone(),
             (None, Some(changes)) => changes.iter().filter_map(without_directives).collect(),
-            (Some(before), Some(changes)) if rule.merges => merge_lists(rule, before.clone(), changes)?,
+            (Some(before), Some(changes)) if rule.merges => {
+                merge_lists(rule, before.clone(), changes)?
+            }
             (Some(_), Some(changes)) => changes.clone(),
         };
-        let sorted = put_in_order(rule.key, merged, order, before.as_deref().unwrap_or_default())?;
+        let sorted = put_in_order(
+            rule.key,
+            merged,
+            order,
+            before.as_deref().unwrap_or_default(),
+        )?;
         original.insert(key.to_owned(), Value::Array(sorted));
         done.push(key.to_owned());
     }
@@ -180,7 +233,10 @@ fn check_order(key: Option<&str>, changes: &[Value], order: &[Value]) -> Result<
     let mut wanted = order.iter();
     for change in changes.iter().filter(|change| change.get(PATCH).is_none()) {
         if !wanted.any(|item| same_item(key, change, item)) {
-            let message = format!("The order in patch list doesn't match {} list", SET_ORDER.trim_end_matches('/'));
+            let message = format!(
+                "The order in patch list doesn't match {} list",
+                SET_ORDER.trim_end_matches('/')
+            );
             return Err(PatchError::DoesNotApply(message));
         }
     }
@@ -201,10 +257,16 @@ fn position(key: Option<&str>, list: &[Value], item: &Value) -> Option<usize> {
     list.iter().position(|other| same_item(key, item, other))
 }
 
-fn merge_lists(rule: ListRule<'_>, original: Vec<Value>, patch: &[Value]) -> Result<Vec<Value>, PatchError> {
+fn merge_lists(
+    rule: ListRule<'_>,
+    original: Vec<Value>,
+    patch: &[Value],
+) -> Result<Vec<Value>, PatchError> {
     let items = || original.iter().chain(patch);
     if items().any(Value::is_array) {
-        return Err(PatchError::DoesNotApply("lists of lists are not supported".to_owned()));
+        return Err(PatchError::DoesNotApply(
+            "lists of lists are not supported".to_owned(),
+        ));
     }
     let maps = items().filter(|item| item.is_object()).count();
     if maps == 0 {
@@ -217,9 +279,13 @@ fn merge_lists(rule: ListRule<'_>, original: Vec<Value>, patch: &[Value]) -> Res
         return put_in_order(None, merged, patch, &original);
     }
     if maps != items().count() {
-        return Err(PatchError::DoesNotApply("list element types are not identical".to_owned()));
+        return Err(PatchError::DoesNotApply(
+            "list element types are not identical".to_owned(),
+        ));
     }
-    let key = rule.key.ok_or_else(|| PatchError::DoesNotApply("cannot merge lists without merge key".to_owned()))?;
+    let key = rule.key.ok_or_else(|| {
+        PatchError::DoesNotApply("cannot merge lists without merge key".to_owned())
+    })?;
     let (before, changes) = apply_item_directives(key, original, patch)?;
     let mut merged = before.clone();
     for change in &changes {
@@ -241,7 +307,8 @@ fn apply_item_directives(
     mut original: Vec<Value>,
     patch: &[Value],
 ) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
-    let no_key = || PatchError::DoesNotApply(format!("map does not contain declared merge key: {key}"));
+    let no_key =
+        || PatchError::DoesNotApply(format!("map does not contain declared merge key: {key}"));
     let mut changes = Vec::new();
     let mut replaces = false;
     for item in patch {
@@ -256,26 +323,43 @@ fn apply_item_directives(
             }
             Some(Some("replace")) => replaces = true,
             Some(Some("merge")) => {
-                return Err(PatchError::DoesNotApply("merging lists cannot yet be specified in the patch".to_owned()));
+                return Err(PatchError::DoesNotApply(
+                    "merging lists cannot yet be specified in the patch".to_owned(),
+                ));
             }
             Some(other) => {
-                return Err(PatchError::DoesNotApply(format!("unknown patch type: {}", other.unwrap_or("not a string"))));
+                return Err(PatchError::DoesNotApply(format!(
+                    "unknown patch type: {}",
+                    other.unwrap_or("not a string")
+                )));
             }
         }
     }
-    Ok(if replaces { (changes, Vec::new()) } else { (original, changes) })
+    Ok(if replaces {
+        (changes, Vec::new())
+    } else {
+        (original, changes)
+    })
 }
 
 /// Items that the order names come in that order; the others keep theirs, and stand before the first item of the order that
 /// they stood before.
-fn put_in_order(key: Option<&str>, merged: Vec<Value>, order: &[Value], before: &[Value]) -> Result<Vec<Value>, PatchError> {
-    if let Some(key) = key {
-        if merged.iter().any(|item| item.get(key).is_none()) {
-            return Err(PatchError::DoesNotApply(format!("map does not contain declared merge key: {key}")));
-        }
+fn put_in_order(
+    key: Option<&str>,
+    merged: Vec<Value>,
+    order: &[Value],
+    before: &[Value],
+) -> Result<Vec<Value>, PatchError> {
+    if let Some(key) = key
+        && merged.iter().any(|item| item.get(key).is_none())
+    {
+        return Err(PatchError::DoesNotApply(format!(
+            "map does not contain declared merge key: {key}"
+        )));
     }
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| position(key, order, item).is_some());
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) = merged
+        .into_iter()
+        .partition(|item| position(key, order, item).is_some());
     named.sort_by_key(|item| position(key, order, item));
     others.sort_by_key(|item| position(key, before, item).unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(named.len() + others.len());
@@ -285,11 +369,17 @@ fn put_in_order(key: Option<&str>, merged: Vec<Value>, order: &[Value], before: 
             (None, None) => return Ok(out),
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (Some(other), Some(named)) => match (position(key, before, other), position(key, before, named)) {
-                (Some(other), Some(named)) => other < named,
-                _ => false,
-            },
+            (Some(other), Some(named)) => {
+                match (position(key, before, other), position(key, before, named)) {
+                    (Some(other), Some(named)) => other < named,
+                    _ => false,
+                }
+            }
         };
-        out.extend(if other_first { others.next() } else { named.next() });
+        out.extend(if other_first {
+            others.next()
+        } else {
+            named.next()
+        });
     }
 }

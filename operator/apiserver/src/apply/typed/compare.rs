@@ -43,8 +43,15 @@ impl Comparison {
 ///
 /// # Errors
 /// [`TypedError`] if an item of an associative list has no identity.
-pub(in crate::apply) fn compare(ty: &TypeRef, left: &Value, right: &Value) -> Result<Comparison, TypedError> {
-    let mut walk = Walk { comparison: Comparison::default(), path: Vec::new() };
+pub(in crate::apply) fn compare(
+    ty: &TypeRef,
+    left: &Value,
+    right: &Value,
+) -> Result<Comparison, TypedError> {
+    let mut walk = Walk {
+        comparison: Comparison::default(),
+        path: Vec::new(),
+    };
     walk.values(ty, Some(left), Some(right))?;
     Ok(walk.comparison)
 }
@@ -62,12 +69,17 @@ struct Walk {
 }
 
 impl Walk {
-    fn values(&mut self, ty: &TypeRef, left: Option<&Value>, right: Option<&Value>) -> Result<(), TypedError> {
+    fn values(
+        &mut self,
+        ty: &TypeRef,
+        left: Option<&Value>,
+        right: Option<&Value>,
+    ) -> Result<(), TypedError> {
         let resolved = ty.resolve();
-        if let (Some(l), Some(r)) = (left, right) {
-            if resolved.differ_in_shape(l, r) {
-                self.shaped(&resolved.shape(left), left, right)?;
-            }
+        if let (Some(l), Some(r)) = (left, right)
+            && resolved.differ_in_shape(l, r)
+        {
+            self.shaped(&resolved.shape(left), left, right)?;
         }
         let compared = self.shaped(&resolved.shape(right.or(left)), left, right)?;
         if compared == Compared::ByItem {
@@ -80,11 +92,19 @@ impl Walk {
         Ok(())
     }
 
-    fn shaped(&mut self, shape: &Shape<'_>, left: Option<&Value>, right: Option<&Value>) -> Result<Compared, TypedError> {
+    fn shaped(
+        &mut self,
+        shape: &Shape<'_>,
+        left: Option<&Value>,
+        right: Option<&Value>,
+    ) -> Result<Compared, TypedError> {
         match shape {
             Shape::Scalar(_) => self.leaf(left, right),
             Shape::List(list) => {
-                let (l, r) = (as_list(left).unwrap_or_default(), as_list(right).unwrap_or_default());
+                let (l, r) = (
+                    as_list(left).unwrap_or_default(),
+                    as_list(right).unwrap_or_default(),
+                );
                 if list.relation == ListRelation::Atomic || (l.is_empty() && r.is_empty()) {
                     self.leaf(left, right);
                     return Ok(Compared::AsLeaf);
@@ -94,7 +114,8 @@ impl Walk {
             }
             Shape::Map(map) => {
                 let (l, r) = (as_map(left), as_map(right));
-                let empty = |side: Option<&Object<String, Value>>| side.is_none_or(Object::is_empty);
+                let empty =
+                    |side: Option<&Object<String, Value>>| side.is_none_or(Object::is_empty);
                 if !(map.atomic || (empty(l) && empty(r))) {
                     self.maps(map, l, r)?;
                     return Ok(Compared::ByItem);
@@ -120,10 +141,18 @@ impl Walk {
         left: Option<&Object<String, Value>>,
         right: Option<&Object<String, Value>>,
     ) -> Result<(), TypedError> {
-        let keys: BTreeSet<&String> = left.into_iter().chain(right).flat_map(Object::keys).collect();
+        let keys: BTreeSet<&String> = left
+            .into_iter()
+            .chain(right)
+            .flat_map(Object::keys)
+            .collect();
         for key in keys {
             self.path.push(PathElement::field(key));
-            self.values(map.at(key), left.and_then(|l| l.get(key)), right.and_then(|r| r.get(key)))?;
+            self.values(
+                map.at(key),
+                left.and_then(|l| l.get(key)),
+                right.and_then(|r| r.get(key)),
+            )?;
             self.path.pop();
         }
         Ok(())
@@ -148,9 +177,12 @@ impl Walk {
     /// Items that share an identity are compared as one leaf; becoming or ceasing to be several counts for the whole.
     fn items(&mut self, list: &List, left: &[&Value], right: &[&Value]) -> Result<(), TypedError> {
         match (left, right) {
-            ([] | [_], [] | [_]) => self.values(&list.element, left.first().copied(), right.first().copied())?,
+            ([] | [_], [] | [_]) => {
+                self.values(&list.element, left.first().copied(), right.first().copied())?
+            }
             ([_, _, ..], [_, _, ..]) => {
-                let same = left.len() == right.len() && left.iter().zip(right).all(|(l, r)| equal(l, r));
+                let same =
+                    left.len() == right.len() && left.iter().zip(right).all(|(l, r)| equal(l, r));
                 if !same {
                     self.comparison.modified.insert(&self.path);
                 }

@@ -15,7 +15,11 @@ use super::{TypedError, as_list, as_map, elements_of, error_at};
 ///
 /// # Errors
 /// [`TypedError`] if items of an associative list have no identity, or the right side has one twice.
-pub(in crate::apply) fn merge(ty: &TypeRef, left: Option<&Value>, right: Option<&Value>) -> Result<Option<Value>, TypedError> {
+pub(in crate::apply) fn merge(
+    ty: &TypeRef,
+    left: Option<&Value>,
+    right: Option<&Value>,
+) -> Result<Option<Value>, TypedError> {
     merge_at(ty, left, right, &mut Vec::new())
 }
 
@@ -30,7 +34,10 @@ fn merge_at(
     match shape {
         Shape::Scalar(_) => Ok(leaf()),
         Shape::List(list) => {
-            let (l, r) = (as_list(left).unwrap_or_default(), as_list(right).unwrap_or_default());
+            let (l, r) = (
+                as_list(left).unwrap_or_default(),
+                as_list(right).unwrap_or_default(),
+            );
             if list.relation == ListRelation::Atomic || (l.is_empty() && r.is_empty()) {
                 return Ok(leaf());
             }
@@ -53,11 +60,20 @@ fn merge_map(
     right: Option<&Object<String, Value>>,
     path: &mut Vec<PathElement>,
 ) -> Result<Option<Value>, TypedError> {
-    let keys: BTreeSet<&String> = left.into_iter().chain(right).flat_map(Object::keys).collect();
+    let keys: BTreeSet<&String> = left
+        .into_iter()
+        .chain(right)
+        .flat_map(Object::keys)
+        .collect();
     let mut out = Object::new();
     for key in keys {
         path.push(PathElement::field(key));
-        let merged = merge_at(map.at(key), left.and_then(|l| l.get(key)), right.and_then(|r| r.get(key)), path)?;
+        let merged = merge_at(
+            map.at(key),
+            left.and_then(|l| l.get(key)),
+            right.and_then(|r| r.get(key)),
+            path,
+        )?;
         path.pop();
         if let Some(merged) = merged {
             out.insert(key.clone(), merged);
@@ -78,21 +94,36 @@ impl<'v> Side<'v> {
         let elements = elements_of(list, items, path)?;
         let mut by_element = BTreeMap::new();
         for (element, item) in elements.iter().zip(items) {
-            by_element.entry(element.clone()).and_modify(|seen| *seen = &Value::Null).or_insert(item);
+            by_element
+                .entry(element.clone())
+                .and_modify(|seen| *seen = &Value::Null)
+                .or_insert(item);
         }
-        Ok(Self { elements, items: by_element })
+        Ok(Self {
+            elements,
+            items: by_element,
+        })
     }
 }
 
 /// The right side's order decides for everything it names; items of the left side alone keep their place before the next
 /// item that both have.
-fn merge_list(list: &List, left: &[Value], right: &[Value], path: &mut Vec<PathElement>) -> Result<Option<Value>, TypedError> {
+fn merge_list(
+    list: &List,
+    left: &[Value],
+    right: &[Value],
+    path: &mut Vec<PathElement>,
+) -> Result<Option<Value>, TypedError> {
     let l = Side::new(list, left, path)?;
     let r = Side::new(list, right, path)?;
     if r.items.len() != r.elements.len() {
         return Err(error_at(path, "duplicate entries in the applied list"));
     }
-    let mut shared: VecDeque<&PathElement> = r.elements.iter().filter(|element| l.items.contains_key(element)).collect();
+    let mut shared: VecDeque<&PathElement> = r
+        .elements
+        .iter()
+        .filter(|element| l.items.contains_key(element))
+        .collect();
     let mut done: BTreeSet<&PathElement> = BTreeSet::new();
     let mut out = Vec::new();
     let (mut li, mut ri) = (0, 0);
@@ -105,7 +136,8 @@ fn merge_list(list: &List, left: &[Value], right: &[Value], path: &mut Vec<PathE
                 continue;
             }
             let turn = r.elements.get(ri) == Some(here);
-            let out_of_turn = ri < r.elements.len() && shared.front().is_some_and(|next| *next != here);
+            let out_of_turn =
+                ri < r.elements.len() && shared.front().is_some_and(|next| *next != here);
             if !turn && (out_of_turn || done.contains(here)) {
                 li += 1;
                 if out_of_turn {
@@ -117,7 +149,14 @@ fn merge_list(list: &List, left: &[Value], right: &[Value], path: &mut Vec<PathE
             }
         }
         if let Some(here) = r.elements.get(ri) {
-            push_item(list, here, l.items.get(here).copied(), r.items.get(here).copied(), path, &mut out)?;
+            push_item(
+                list,
+                here,
+                l.items.get(here).copied(),
+                r.items.get(here).copied(),
+                path,
+                &mut out,
+            )?;
             done.insert(here);
             if shared.front() == Some(&here) {
                 shared.pop_front();

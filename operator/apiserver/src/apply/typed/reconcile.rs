@@ -8,7 +8,13 @@ use super::super::schema::{ListRelation, Shape, TypeRef};
 /// The set as the schema has it today.
 pub(in crate::apply) fn reconcile(ty: &TypeRef, set: &FieldSet) -> FieldSet {
     let mut now_atomic = FieldSet::default();
-    find(ty, Some(set), Granularity::Below, &mut Vec::new(), &mut now_atomic);
+    find(
+        ty,
+        Some(set),
+        Granularity::Below,
+        &mut Vec::new(),
+        &mut now_atomic,
+    );
     if now_atomic.is_empty() {
         return set.clone();
     }
@@ -22,7 +28,13 @@ enum Granularity {
     Below,
 }
 
-fn find(ty: &TypeRef, set: Option<&FieldSet>, owned: Granularity, path: &mut Vec<PathElement>, out: &mut FieldSet) {
+fn find(
+    ty: &TypeRef,
+    set: Option<&FieldSet>,
+    owned: Granularity,
+    path: &mut Vec<PathElement>,
+    out: &mut FieldSet,
+) {
     let below = owned == Granularity::Below;
     match ty.resolve().first_shape() {
         Shape::Scalar(_) => {}
@@ -45,7 +57,9 @@ fn find(ty: &TypeRef, set: Option<&FieldSet>, owned: Granularity, path: &mut Vec
             }
             visit(set, path, out, |element| match element {
                 PathElement::Field(name) => map.declared(name),
-                PathElement::Key(_) | PathElement::Value(_) | PathElement::Index(_) => map.element.as_ref(),
+                PathElement::Key(_) | PathElement::Value(_) | PathElement::Index(_) => {
+                    map.element.as_ref()
+                }
             });
         }
     }
@@ -58,13 +72,26 @@ fn visit<'t>(
     type_of: impl Fn(&PathElement) -> Option<&'t TypeRef>,
 ) {
     let Some(set) = set else { return };
-    let only_children = set.children.keys().filter(|element| !set.members.contains(element));
+    let only_children = set
+        .children
+        .keys()
+        .filter(|element| !set.members.contains(element));
     for element in only_children.chain(&set.members) {
         let Some(ty) = type_of(element) else { continue };
         let child = set.children.get(element);
         let whole = set.members.contains(element) && child.is_none();
         path.push(element.clone());
-        find(ty, child, if whole { Granularity::Whole } else { Granularity::Below }, path, out);
+        find(
+            ty,
+            child,
+            if whole {
+                Granularity::Whole
+            } else {
+                Granularity::Below
+            },
+            path,
+            out,
+        );
         path.pop();
     }
 }

@@ -1,28 +1,85 @@
 //! Takes fields out of an object.
 //!
-//! Owns removal by a set of fields. It must not decide what is to be removed.
+//! Owns removal by a set of fields, and what is left of a container that it empties. It must not decide what is to be removed.
 
 use serde_json::{Map as Object, Value};
 
 use super::super::fields::{FieldSet, PathElement};
-use super::super::schema::{List, ListRelation, Map, Shape, TypeRef};
+use super::super::schema::{List, ListRelation, Map, Shape, Type, TypeRef};
 use super::item_element;
 
-/// The value without the fields of the set. What is emptied by it becomes null, as in structured-merge-diff: whoever removes
-/// everything below a field also has the field itself in the set.
-pub(in crate::apply) fn remove(ty: &TypeRef, value: &Value, set: &FieldSet) -> Value {
-    let out = match ty.resolve().shape(Some(value)) {
-        Shape::Scalar(_) => return value.clone(),
-        Shape::List(list) => value.as_array().and_then(|items| remove_items(list, items, set)),
-        Shape::Map(map) => value.as_object().and_then(|object| remove_keys(map, object, set)),
-    };
-    out.unwrap_or(Value::Null)
+/// What is left of a container whose last content is removed while the container itself stays.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::apply) enum Emptied<'v> {
+    /// Null: how structured-merge-diff reasons about ownership.
+    Null,
+    /// For the result: null if the configuration here says null, or says nothing and the field is nullable; else empty. A
+    /// plain null would be refused by validation, and applying `{}` twice would never settle.
+    AsConfigured(Option<&'v Value>),
 }
 
-fn remove_items(list: &List, items: &[Value], set: &FieldSet) -> Option<Value> {
-    if list.relation == ListRelation::Atomic {
-        return None;
+impl<'v> Emptied<'v> {
+    fn at_key(self, key: &str) -> Self {
+        match self {
+            Self::Null => Self::Null,
+            Self::AsConfigured(config) => {
+                Self::AsConfigured(config.and_then(|config| config.get(key)))
+            }
+        }
     }
+
+    fn at_item(self, list: &List, element: &PathElement) -> Self {
+        let Self::AsConfigured(config) = self else {
+            return self;
+        };
+        let mut items = config.and_then(Value::as_array).into_iter().flatten();
+        Self::AsConfigured(
+            items.find(|item| item_element(list, item).is_ok_and(|found| found == *element)),
+        )
+    }
+
+    fn leave(self, ty: &Type, value: &Value) -> Value {
+        match (self, value) {
+            (Self::Null, _) | (Self::AsConfigured(Some(Value::Null)), _) => Value::Null,
+            (Self::AsConfigured(None), _) if ty.nullable => Value::Null,
+            (Self::AsConfigured(_), Value::Array(_)) => Value::Array(Vec::new()),
+            (Self::AsConfigured(_), Value::Object(_)) => Value::Object(Object::new()),
+            (Self::AsConfigured(_), other) => other.clone(),
+        }
+    }
+}
+
+/// The value without the fields of the set.
+pub(in crate::apply) fn remove(
+    ty: &TypeRef,
+    value: &Value,
+    set: &FieldSet,
+    emptied: Emptied<'_>,
+) -> Value {
+    let ty = ty.resolve();
+    let left = match (ty.shape(Some(value)), value) {
+        (Shape::Scalar(_), _) => return value.clone(),
+        (Shape::List(list), Value::Array(items)) if list.relation != ListRelation::Atomic => {
+            remove_items(list, items, set, emptied)
+        }
+        (Shape::Map(map), Value::Object(object)) if !map.atomic => {
+            remove_keys(map, object, set, emptied)
+        }
+        // A leaf has nothing below it that could go.
+        (Shape::List(_) | Shape::Map(_), _) => match emptied {
+            Emptied::Null => None,
+            Emptied::AsConfigured(_) => return value.clone(),
+        },
+    };
+    left.unwrap_or_else(|| emptied.leave(ty, value))
+}
+
+fn remove_items(
+    list: &List,
+    items: &[Value],
+    set: &FieldSet,
+    emptied: Emptied<'_>,
+) -> Option<Value> {
     let mut out = Vec::new();
     for item in items {
         let Ok(element) = item_element(list, item) else {
@@ -33,17 +90,19 @@ fn remove_items(list: &List, items: &[Value], set: &FieldSet) -> Option<Value> {
             continue;
         }
         out.push(match set.children.get(&element) {
-            Some(below) => remove(&list.element, item, below),
+            Some(below) => remove(&list.element, item, below, emptied.at_item(list, &element)),
             None => item.clone(),
         });
     }
     (!out.is_empty()).then_some(Value::Array(out))
 }
 
-fn remove_keys(map: &Map, object: &Object<String, Value>, set: &FieldSet) -> Option<Value> {
-    if map.atomic {
-        return None;
-    }
+fn remove_keys(
+    map: &Map,
+    object: &Object<String, Value>,
+    set: &FieldSet,
+    emptied: Emptied<'_>,
+) -> Option<Value> {
     let mut out = Object::new();
     for (key, item) in object {
         let element = PathElement::field(key);
@@ -51,7 +110,7 @@ fn remove_keys(map: &Map, object: &Object<String, Value>, set: &FieldSet) -> Opt
             continue;
         }
         let left = match set.children.get(&element) {
-            Some(below) => remove(map.at(key), item, below),
+            Some(below) => remove(map.at(key), item, below, emptied.at_key(key)),
             None => item.clone(),
         };
         out.insert(key.clone(), left);
