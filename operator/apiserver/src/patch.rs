@@ -20,7 +20,7 @@ pub enum PatchError {
     /// The patch is well formed and does not apply to this object: answered 422.
     #[error("{0}")]
     DoesNotApply(String),
-    /// The patch has too many operations or copies too much: answered 413.
+    /// The patch has too many operations or items, or copies too much: answered 413.
     #[error("{0}")]
     TooLarge(String),
 }

@@ -14,11 +14,15 @@ const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_FROM_LIST: &str = "$deleteFromPrimitiveList/";
 const SET_ORDER: &str = "$setElementOrder/";
 
+/// The most items of a list that is merged. Merging compares every item with every other, and no list of a built-in kind comes
+/// near this.
+const MAX_MERGED_ITEMS: usize = 5_000;
+
 /// The document with the patch merged in, by the OpenAPI schema of the document.
 ///
 /// # Errors
 /// [`PatchError::Malformed`] if a directive has no known form, [`PatchError::DoesNotApply`] if an item has no merge key or a
-/// list mixes what cannot be merged.
+/// list mixes what cannot be merged, [`PatchError::TooLarge`] if a list to merge has more than 5,000 items.
 pub fn strategic(schema: &Value, document: &Value, patch: &Value) -> Result<Value, PatchError> {
     let (Some(document), Some(patch)) = (document.as_object(), patch.as_object()) else {
         return Err(PatchError::Malformed(
@@ -175,6 +179,7 @@ fn delete_from_list(original: &mut Object, key: &str, values: &Value) -> Result<
     let malformed = || PatchError::Malformed("invalid patch format of primitive list".to_owned());
     let values = values.as_array().ok_or_else(malformed)?;
     if let Some(list) = original.get_mut(key).and_then(Value::as_array_mut) {
+        bounded(list.len().max(values.len()))?;
         list.retain(|item| !values.iter().any(|value| equal(item, value)));
     }
     Ok(())
@@ -203,6 +208,7 @@ fn merge_ordered(
             Some(list) => Some(list.as_array().ok_or_else(malformed)?),
         };
         let rule = ListRule::of(below(schema, key));
+        bounded(order.len() + before.as_ref().map_or(0, Vec::len) + changes.map_or(0, Vec::len))?;
         check_order(rule.key, changes.map_or(&[][..], Vec::as_slice), order)?;
         let merged = match (&before, changes) {
             (None, None) => continue,
@@ -243,6 +249,15 @@ fn check_order(key: Option<&str>, changes: &[Value], order: &[Value]) -> Result<
     Ok(())
 }
 
+fn bounded(items: usize) -> Result<(), PatchError> {
+    if items > MAX_MERGED_ITEMS {
+        let message =
+            format!("a list to merge may have at most {MAX_MERGED_ITEMS} items, got {items}");
+        return Err(PatchError::TooLarge(message));
+    }
+    Ok(())
+}
+
 fn same_item(key: Option<&str>, left: &Value, right: &Value) -> bool {
     match key {
         None => equal(left, right),
@@ -262,6 +277,7 @@ fn merge_lists(
     original: Vec<Value>,
     patch: &[Value],
 ) -> Result<Vec<Value>, PatchError> {
+    bounded(original.len() + patch.len())?;
     let items = || original.iter().chain(patch);
     if items().any(Value::is_array) {
         return Err(PatchError::DoesNotApply(

@@ -179,3 +179,16 @@ fn a_strategic_patch_that_cannot_be_merged_is_refused() {
         );
     }
 }
+
+#[test]
+fn a_strategic_patch_is_bounded() {
+    let many: Vec<String> = (0..5_001).map(|n| n.to_string()).collect();
+    for patch in [
+        json!({"tags": many}),
+        json!({"$deleteFromPrimitiveList/tags": many}),
+        json!({"$setElementOrder/tags": many, "tags": ["a"]}),
+    ] {
+        let error = strategic(&schema(), &json!({"tags": ["a"]}), &patch).expect_err("too large");
+        assert!(matches!(error, PatchError::TooLarge(_)), "{error}");
+    }
+}

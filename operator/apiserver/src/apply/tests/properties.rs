@@ -311,6 +311,20 @@ proptest! {
     }
 
     #[test]
+    fn nonsense_is_refused_and_never_a_panic(live in free(), config in free(), given in free()) {
+        let schema = workload();
+        let spec = |hosts: &Value| json!({"containers": given, "hosts": hosts, "values": hosts});
+        let (mut live, config) = (with_spec(spec(&live)), with_spec(spec(&config)));
+        live["metadata"]["managedFields"] = given.clone();
+        let _ = apply_at(&schema, Some(&live), &config, "a", true, 1);
+        let _ = apply_at(&schema, Some(&given), &config, "a", false, 1);
+        let _ = apply_at(&schema, None, &given, "a", false, 1);
+        for (old, mut new) in [(Some(&live), config.clone()), (None, given.clone()), (Some(&given), live.clone())] {
+            track_update(&schema, old, &mut new, "a", "apps/v1", "", time(2));
+        }
+    }
+
+    #[test]
     fn sets_obey_their_algebra(left in spec(), right in spec()) {
         let schema = workload();
         let set = |spec: Value| field_set(schema.root(), &with_spec(spec)).expect("keyed");

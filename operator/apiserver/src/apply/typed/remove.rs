@@ -2,6 +2,8 @@
 //!
 //! Owns removal by a set of fields, and what is left of a container that it empties. It must not decide what is to be removed.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map as Object, Value};
 
 use super::super::fields::{FieldSet, PathElement};
@@ -28,14 +30,22 @@ impl<'v> Emptied<'v> {
         }
     }
 
-    fn at_item(self, list: &List, element: &PathElement) -> Self {
+    /// What the configuration has for each item, indexed once because both lists may be long.
+    fn by_item(self, list: &List) -> BTreeMap<PathElement, &'v Value> {
         let Self::AsConfigured(config) = self else {
-            return self;
+            return BTreeMap::new();
         };
-        let mut items = config.and_then(Value::as_array).into_iter().flatten();
-        Self::AsConfigured(
-            items.find(|item| item_element(list, item).is_ok_and(|found| found == *element)),
-        )
+        let items = config.and_then(Value::as_array).into_iter().flatten();
+        items
+            .filter_map(|item| Some((item_element(list, item).ok()?, item)))
+            .collect()
+    }
+
+    fn at_item(self, items: &BTreeMap<PathElement, &'v Value>, element: &PathElement) -> Self {
+        match self {
+            Self::Null => Self::Null,
+            Self::AsConfigured(_) => Self::AsConfigured(items.get(element).copied()),
+        }
     }
 
     fn leave(self, ty: &Type, value: &Value) -> Value {
@@ -80,6 +90,7 @@ fn remove_items(
     set: &FieldSet,
     emptied: Emptied<'_>,
 ) -> Option<Value> {
+    let configured = emptied.by_item(list);
     let mut out = Vec::new();
     for item in items {
         let Ok(element) = item_element(list, item) else {
@@ -90,7 +101,12 @@ fn remove_items(
             continue;
         }
         out.push(match set.children.get(&element) {
-            Some(below) => remove(&list.element, item, below, emptied.at_item(list, &element)),
+            Some(below) => remove(
+                &list.element,
+                item,
+                below,
+                emptied.at_item(&configured, &element),
+            ),
             None => item.clone(),
         });
     }
