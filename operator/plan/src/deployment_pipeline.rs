@@ -1,9 +1,39 @@
 //! The pipeline's decision: from the object, the facts and the time to a plan.
+//!
+//! Owns the order of one pass: finalizer, Release, rollout, steps, history, words. Must not know
+//! how anything is read or done. Invariant: every pass that changes the record or makes a step
+//! gets nearer to what is declared, and a pass with nothing to do changes nothing.
+
+mod batch;
+mod conditions;
+mod container;
+mod deletion;
+mod drain;
+mod history;
+mod image;
+mod instance;
+mod intents;
+mod moment;
+mod pass;
+mod placement;
+mod progress;
+mod rollout;
+mod routes;
+mod steady;
+mod steps;
+mod target;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
+use self::pass::Pass;
+use self::target::Change;
+use crate::{ApiStep, Plan};
+
 use crds::release::{ConfigRef, ReleaseImage};
-use crds::{DeploymentPipelineStatus, Reason, Release, ReleaseStatus};
+use crds::{DeploymentPipeline, DeploymentPipelineStatus, Reason, Release, ReleaseStatus};
 
 use crate::StepFailure;
 use crate::fact::HostFacts;
@@ -54,4 +84,60 @@ pub struct Record {
     pub releases: BTreeMap<String, ReleaseStatus>,
     /// The summary for people.
     pub summary: DeploymentPipelineStatus,
+}
+
+/// What is to be recorded and done for a pipeline, and when to look again.
+pub fn decide(pipeline: &DeploymentPipeline, observed: &Observed, now: Timestamp) -> Plan<Record> {
+    let mut pass = Pass::open(pipeline, observed, now);
+    if pipeline.metadata.deletion_timestamp.is_some() {
+        return settled(deletion::decide(pass), now);
+    }
+    if !conditions::has_finalizer(&pass) {
+        let mut plan = Plan::new(conditions::untouched(&pass));
+        plan.api.push(ApiStep::AddFinalizer);
+        return plan;
+    }
+    let change = target::change(&pass);
+    let mut api = match &change {
+        Change::New(spec) => target::create(&pass, (**spec).clone()),
+        Change::None | Change::Pending(_) => pass
+            .moving()
+            .map(|number| target::snapshots_missing(&pass, number))
+            .unwrap_or_default(),
+    };
+    // A Release and its snapshots come before anything else. While they are refused, what runs is
+    // looked after.
+    if let Some((message, at)) = target::held(&pass, &api) {
+        api.clear();
+        pass.trouble(Reason::StepFailing, message);
+        pass.wake_at(at);
+    } else if matches!(change, Change::New(_)) {
+        let mut plan = Plan::new(conditions::untouched(&pass));
+        plan.api = api;
+        return plan;
+    }
+    progress::advance(&mut pass);
+    let mut hosts = steps::act(&mut pass);
+    let (finished, untags) = history::trim(&pass);
+    api.extend(finished);
+    for (host, step) in untags {
+        hosts.entry(host).or_default().push(step);
+    }
+    let mut plan = Plan::new(conditions::record(&pass, &change));
+    plan.api = api;
+    plan.hosts = hosts;
+    plan.wake = pass.wake;
+    plan.events = std::mem::take(&mut pass.events);
+    settled(plan, now)
+}
+
+/// A pass that moved the record without a step is followed by another at once, and one that
+/// recorded nothing has nothing to tell.
+fn settled(mut plan: Plan<Record>, now: Timestamp) -> Plan<Record> {
+    if plan.record.releases.is_empty() {
+        plan.events.clear();
+    } else if plan.is_converged() {
+        plan.wake_at(now);
+    }
+    plan
 }

@@ -1,0 +1,104 @@
+//! Which Releases are kept, and how the others go.
+//!
+//! Owns the history limit. Invariant: a Release goes after its containers and its image's tag, and
+//! never while it is current or stable.
+
+use std::collections::BTreeSet;
+
+use crate::{ApiStep, Step};
+
+use super::image;
+use super::pass::Pass;
+
+/// Takes out Releases beyond the limit, and the finalizers of those of which nothing is left.
+/// Returns steps on the API and, by host, on images.
+pub(crate) fn trim(pass: &Pass<'_>) -> (Vec<ApiStep>, Vec<(String, Step)>) {
+    let kept = kept(pass);
+    let mut api = Vec::new();
+    let mut hosts = Vec::new();
+    for (number, release) in &pass.releases {
+        if kept.contains(number) {
+            continue;
+        }
+        let revision = release.spec.revision.as_str();
+        let shared = kept.iter().any(|other| pass.revision(*other) == Some(revision));
+        let containers = pass.instances.iter().any(|i| {
+            i.revision() == revision
+                && (i.container().is_some() || i.unknown().is_some())
+                && pass.owner(revision) == Some(*number)
+        });
+        if containers {
+            continue;
+        }
+        let mut clean = true;
+        if !shared {
+            for host in pass.observed.hosts.keys() {
+                match tagged(pass, host, revision) {
+                    Tagged::Yes(step) => {
+                        clean = false;
+                        hosts.push((host.clone(), step));
+                    }
+                    Tagged::Unknown => clean = false,
+                    Tagged::No => {}
+                }
+            }
+        }
+        if !clean {
+            continue;
+        }
+        let name = pass.release_name(*number);
+        if release.metadata.deletion_timestamp.is_none() {
+            api.push(ApiStep::DeleteRelease { name: name.clone() });
+        }
+        if has_finalizer(release) {
+            api.push(ApiStep::ReleaseFinalizer { name });
+        }
+    }
+    (api, hosts)
+}
+
+/// True while Mooring's finalizer is on a Release.
+pub(crate) fn has_finalizer(release: &crds::Release) -> bool {
+    release
+        .metadata
+        .finalizers
+        .iter()
+        .flatten()
+        .any(|finalizer| finalizer == crds::FINALIZER)
+}
+
+/// The current, the stable and as many others, newest first, as the limit allows. One that a person
+/// has deleted is not kept.
+fn kept(pass: &Pass<'_>) -> BTreeSet<u64> {
+    let limit = usize::try_from(pass.pipeline.spec.revision_history_limit).unwrap_or(usize::MAX);
+    let mut kept: BTreeSet<u64> = [pass.current, pass.stable].into_iter().flatten().collect();
+    let others: Vec<u64> = pass
+        .releases
+        .iter()
+        .rev()
+        .filter(|(number, release)| {
+            !kept.contains(number) && release.metadata.deletion_timestamp.is_none()
+        })
+        .map(|(number, _)| *number)
+        .take(limit)
+        .collect();
+    kept.extend(others);
+    kept
+}
+
+enum Tagged {
+    Yes(Step),
+    No,
+    Unknown,
+}
+
+fn tagged(pass: &Pass<'_>, host: &str, revision: &str) -> Tagged {
+    let images = pass.host(host).and_then(|facts| facts.images.known());
+    let (Some(images), Some(tag)) = (images, image::tag(pass, revision)) else {
+        return Tagged::Unknown;
+    };
+    match images.get(&tag) {
+        Some(Some(_)) => Tagged::Yes(Step::UntagImage { tag }),
+        Some(None) | None => Tagged::No,
+    }
+}

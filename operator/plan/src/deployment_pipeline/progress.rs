@@ -1,0 +1,600 @@
+//! How far the rollout is: from facts to the one class that the state machine reads.
+//!
+//! Owns the waits of each state, the deadline and the clock of what is unknown. Must not make
+//! steps. Invariant: the deadline counts only time in which every required fact was known.
+
+use std::collections::BTreeSet;
+
+use crds::Reason;
+use crds::release::{InstanceState, Outcome, RolloutState};
+use jiff::Timestamp;
+
+use crate::{Event, EventKind, Fact};
+
+use super::instance::{Instance, Intent, Policy};
+use super::intents::{self, has_begun, in_use, members};
+use super::pass::{Pass, Trouble, is_on};
+use super::rollout::{Facts, Next, Rest, next};
+use super::trial::{self, Failure};
+use super::{image, moment, routes as sections, target};
+
+/// States that one pass may go through; more would be a circle.
+const MAX_TRANSITIONS: usize = 12;
+
+/// Moves the rollout as far as the facts allow and gives every instance its intent.
+pub(crate) fn advance(pass: &mut Pass<'_>) {
+    supersede(pass);
+    if let Some(number) = pass.moving() {
+        begin(pass, number);
+        for _ in 0..MAX_TRANSITIONS {
+            intents::assign(pass);
+            let state = pass.stage_mut(number).state;
+            let facts = facts(pass, number, state);
+            match next(state, facts) {
+                Next::Stay => {
+                    account(pass, number, facts);
+                    break;
+                }
+                Next::Go(state) => enter(pass, number, state),
+                Next::End(outcome) => {
+                    end(pass, number, outcome);
+                    break;
+                }
+            }
+        }
+    }
+    intents::assign(pass);
+}
+
+/// Every older release that still moves ends: a newer one took over.
+fn supersede(pass: &mut Pass<'_>) {
+    let older: Vec<u64> = pass
+        .stages
+        .iter()
+        .filter(|(number, stage)| Some(**number) != pass.current && stage.outcome.is_none())
+        .map(|(number, _)| *number)
+        .collect();
+    for number in older {
+        let state = pass.stage_mut(number).state;
+        if let Next::End(outcome) = next(state, Facts::Superseded) {
+            end(pass, number, outcome);
+        }
+    }
+}
+
+fn begin(pass: &mut Pass<'_>, number: u64) {
+    if pass.stage_mut(number).started_at.is_some() {
+        return;
+    }
+    let now = moment::recorded(pass.now);
+    let stage = pass.stage_mut(number);
+    stage.started_at = Some(now.clone());
+    stage.since = Some(now.clone());
+    stage.progress_at = Some(now);
+    let name = pass.release_name(number);
+    let Some(release) = pass.releases.get(&number).copied() else {
+        return;
+    };
+    let image = &release.spec.image.reference;
+    let revision = &release.spec.revision;
+    pass.events.push(Event {
+        kind: EventKind::Normal,
+        reason: "ReleaseCreated",
+        message: format!("{name} brings out {image} as revision {revision}"),
+    });
+    let template = &release.spec.template;
+    let mounts = template.main().volume_mounts;
+    let scratch: BTreeSet<&str> = template
+        .volumes
+        .iter()
+        .filter(|v| v.empty_dir.is_some() && mounts.iter().any(|mount| mount.name == v.name))
+        .map(|v| v.name.as_str())
+        .collect();
+    if !scratch.is_empty() {
+        let names: Vec<&str> = scratch.into_iter().collect();
+        pass.events.push(Event {
+            kind: EventKind::Warning,
+            reason: "ScratchVolume",
+            message: format!(
+                "what {name} writes to the emptyDir {} goes away with each instance",
+                names.join(", ")
+            ),
+        });
+    }
+}
+
+fn enter(pass: &mut Pass<'_>, number: u64, state: RolloutState) {
+    let now = moment::recorded(pass.now);
+    let stage = pass.stage_mut(number);
+    let undone = stage.state == RolloutState::Paused || state == RolloutState::Paused;
+    let failures = if state == RolloutState::RollingBack && !undone {
+        failures(pass, number)
+    } else {
+        Vec::new()
+    };
+    let stage = pass.stage_mut(number);
+    stage.state = state;
+    stage.since = Some(now.clone());
+    stage.progress_at = Some(now.clone());
+    stage.unknown_seconds = 0;
+    stage.unknown_since = None;
+    if !undone {
+        stage.reason = None;
+        stage.message = String::new();
+    }
+    if state == RolloutState::Finalizing {
+        stage.verified_at = Some(now);
+        pass.stable = Some(number);
+    }
+    for (index, failure) in failures {
+        fail(pass, number, index, failure);
+    }
+}
+
+/// Writes down why a release is undone and marks what failed, so that it is kept.
+fn fail(pass: &mut Pass<'_>, number: u64, index: Option<usize>, failure: Failure) {
+    let name = pass.release_name(number);
+    let Failure { reason, message } = failure;
+    let log = index.map_or_else(String::new, |index| trial::log(&pass.instances[index]));
+    let text = format!("{name} {message}{log}");
+    if let Some(index) = index {
+        pass.instances[index].state = InstanceState::Failed;
+        pass.events.push(Event {
+            kind: EventKind::Warning,
+            reason: "InstanceFailed",
+            message: text.clone(),
+        });
+    }
+    let stage = pass.stage_mut(number);
+    // The first failure is the cause; others are often its consequence.
+    if stage.reason.is_none() {
+        stage.reason = Some(reason);
+        stage.message = crds::condition::bounded(text);
+    }
+    stage.failures = stage.failures.saturating_add(1);
+}
+
+fn end(pass: &mut Pass<'_>, number: u64, outcome: Outcome) {
+    let now = moment::recorded(pass.now);
+    let name = pass.release_name(number);
+    let stable = pass.stable.map(|stable| pass.release_name(stable));
+    let stage = pass.stage_mut(number);
+    stage.outcome = Some(outcome);
+    stage.since = Some(now);
+    stage.unknown_since = None;
+    stage.unknown_seconds = 0;
+    let event = match outcome {
+        Outcome::Succeeded => {
+            stage.reason = None;
+            stage.message = String::new();
+            Some((EventKind::Normal, "Succeeded", format!("{name} is out")))
+        }
+        Outcome::RolledBack => {
+            let stable = stable.unwrap_or_default();
+            Some((
+                EventKind::Warning,
+                "RolledBack",
+                format!("{stable} serves again: {}", stage.message),
+            ))
+        }
+        Outcome::Superseded => None,
+        Outcome::Aborted | Outcome::Failed => Some((
+            EventKind::Warning,
+            outcome.as_str(),
+            stage.message.clone(),
+        )),
+    };
+    if let Some((kind, reason, message)) = event {
+        pass.events.push(Event {
+            kind,
+            reason,
+            message: crds::condition::bounded(message),
+        });
+    }
+}
+
+/// The class of what was observed, for a state.
+fn facts(pass: &mut Pass<'_>, number: u64, state: RolloutState) -> Facts {
+    let on_trial = match state {
+        RolloutState::Resolving
+        | RolloutState::Preparing
+        | RolloutState::Starting
+        | RolloutState::Warming
+        | RolloutState::Shifting
+        | RolloutState::Draining
+        | RolloutState::Baking => true,
+        RolloutState::Finalizing | RolloutState::RollingBack | RolloutState::Paused => false,
+    };
+    if on_trial && has_return(pass, number) && !failures(pass, number).is_empty() {
+        return Facts::Failed;
+    }
+    if let Some(trouble) = unknown(pass, number, state) {
+        pass.trouble(trouble.reason, trouble.message);
+        return Facts::Unknown;
+    }
+    let target = pass.revision(number).unwrap_or_default().to_owned();
+    match state {
+        RolloutState::Resolving => {
+            if target::snapshots_missing(pass, number).is_empty() {
+                Facts::Met(Rest::Add)
+            } else {
+                Facts::Waiting
+            }
+        }
+        RolloutState::Preparing => prepared(pass, number, &target),
+        RolloutState::Starting => started(pass, &target),
+        RolloutState::Warming => warmed(pass, &target),
+        RolloutState::Shifting => shifted(pass, &target),
+        RolloutState::Draining => drained(pass, &target),
+        RolloutState::Baking => baked(pass, number, &target),
+        RolloutState::Finalizing => finalized(pass, &target),
+        RolloutState::RollingBack => rolled_back(pass, &target),
+        RolloutState::Paused => {
+            if stable_is_whole(pass) {
+                Facts::Met(Rest::Nothing)
+            } else {
+                Facts::Waiting
+            }
+        }
+    }
+}
+
+/// True when there is a verified release, of other content, to return to.
+pub(crate) fn has_return(pass: &Pass<'_>, number: u64) -> bool {
+    pass.stable
+        .is_some_and(|stable| stable != number && pass.revision(stable) != pass.revision(number))
+}
+
+/// The failures of the release's instances, else of its deadline.
+fn failures(pass: &mut Pass<'_>, number: u64) -> Vec<(Option<usize>, Failure)> {
+    let Some(target) = pass.revision(number).map(str::to_owned) else {
+        return Vec::new();
+    };
+    let spared = pass.stages.get(&number).map_or(0, |s| s.unknown_seconds);
+    let mut failures = Vec::new();
+    for index in members(pass, &target) {
+        if let Some(failure) = trial::failure(pass, index, spared) {
+            failures.push((Some(index), failure));
+        }
+    }
+    if failures.is_empty() {
+        failures.extend(late(pass, number).map(|failure| (None, failure)));
+    }
+    failures
+}
+
+/// The failure of a rollout that has made no progress for too long.
+fn late(pass: &mut Pass<'_>, number: u64) -> Option<Failure> {
+    let deadline = deadline(pass, number)?;
+    pass.wake_at(deadline);
+    let state = pass.stages.get(&number)?.state;
+    let limit = pass.pipeline.spec.strategy.progress_deadline_seconds;
+    (deadline <= pass.now && state != RolloutState::Baking).then(|| Failure {
+        reason: Reason::ProgressDeadlineExceeded,
+        message: format!("made no progress for {limit} s while {}", state.as_str()),
+    })
+}
+
+/// When the rollout will have made no progress for too long; never while something is unknown.
+pub(crate) fn deadline(pass: &Pass<'_>, number: u64) -> Option<Timestamp> {
+    let stage = pass.stages.get(&number)?;
+    if stage.unknown_since.is_some() {
+        return None;
+    }
+    let seconds = pass
+        .pipeline
+        .spec
+        .strategy
+        .progress_deadline_seconds
+        .saturating_add(stage.unknown_seconds);
+    Some(moment::after(stage.progress_at.as_ref()?.0, seconds))
+}
+
+/// Keeps the clocks of progress and of the unknown.
+fn account(pass: &mut Pass<'_>, number: u64, facts: Facts) {
+    let now = moment::recorded(pass.now);
+    let progressed = has_progressed(pass);
+    let stage = pass.stage_mut(number);
+    if facts == Facts::Unknown {
+        stage.unknown_since.get_or_insert(now);
+        return;
+    }
+    if let Some(since) = stage.unknown_since.take() {
+        let seconds = moment::seconds_between(since.0, now.0);
+        stage.unknown_seconds = stage.unknown_seconds.saturating_add(seconds);
+    }
+    if progressed {
+        stage.progress_at = Some(now);
+        stage.unknown_seconds = 0;
+    }
+    if !has_return(pass, number)
+        && let Some(failure) = late(pass, number)
+    {
+        pass.trouble(failure.reason, failure.message);
+    }
+}
+
+/// True when an instance got further than the record says. Coming back after a crash is none.
+fn has_progressed(pass: &Pass<'_>) -> bool {
+    pass.instances.iter().any(|instance| {
+        let was = instance.past.as_ref().map(|past| past.state);
+        let starts = was == Some(InstanceState::Starting)
+            && instance.restarts == 0
+            && instance.is_running();
+        let serves = matches!(was, Some(InstanceState::Starting | InstanceState::Warming))
+            && instance.is_serving(pass.sectioned);
+        let stops = was == Some(InstanceState::Draining) && !instance.is_live();
+        instance.unknown().is_none() && (starts || serves || stops)
+    })
+}
+
+/// The first required fact that is unknown.
+fn unknown(pass: &Pass<'_>, number: u64, state: RolloutState) -> Option<Trouble> {
+    // What was verified stays verified, whatever cannot be cleaned up yet.
+    if state == RolloutState::Finalizing {
+        return None;
+    }
+    let target = pass.revision(number).unwrap_or_default();
+    for instance in &pass.instances {
+        if let Some(why) = instance.unknown() {
+            let reason = pass
+                .host_unknown(&instance.host)
+                .map_or(Reason::Unreachable, |trouble| trouble.reason);
+            return Some(Trouble {
+                reason,
+                message: why.to_owned(),
+            });
+        }
+        if let Some(why) = instance.readiness_unknown()
+            && instance.revision() == target
+            && is_on(instance.state)
+        {
+            return Some(Trouble {
+                reason: Reason::Unreachable,
+                message: format!("waiting to learn whether {} is ready: {why}", instance.name),
+            });
+        }
+    }
+    match state {
+        RolloutState::Preparing | RolloutState::Starting => pass
+            .observed
+            .hosts
+            .iter()
+            .filter(|(name, _)| pass.host_unknown(name).is_none())
+            .find_map(|(name, host)| {
+                let why = host.images.unknown().or(host.network.unknown())?;
+                Some(Trouble {
+                    reason: Reason::Unreachable,
+                    message: format!("waiting for host {name}: {why}"),
+                })
+            }),
+        RolloutState::Resolving
+        | RolloutState::Warming
+        | RolloutState::Shifting
+        | RolloutState::Draining
+        | RolloutState::Baking
+        | RolloutState::Finalizing
+        | RolloutState::RollingBack
+        | RolloutState::Paused => None,
+    }
+}
+
+/// Preparing: what is of neither the stable nor the new revision is gone, and every host has
+/// network and image.
+fn prepared(pass: &mut Pass<'_>, number: u64, target: &str) -> Facts {
+    let stable = pass.stable_revision().map(str::to_owned);
+    let between = stable.is_some()
+        && pass.instances.iter().any(|i| {
+            i.revision() != target
+                && stable.as_deref() != Some(i.revision())
+                && (i.is_live() || i.is_leaving())
+        });
+    if between || !image::is_everywhere(pass, number) {
+        return Facts::Waiting;
+    }
+    if pass.limits.replicas > 0 && image::hosts(pass).is_empty() {
+        // Says what is missing.
+        super::placement::host_for(pass, target, 0);
+        return Facts::Waiting;
+    }
+    let old = intents::old_on(pass, target);
+    let leave = !intents::may_leave(pass, target, &old).is_empty() && old.len() > 0;
+    let rest = if leave && stable.as_deref() != Some(target) && pass.limits.replicas > 0 {
+        Rest::Leave
+    } else {
+        Rest::Add
+    };
+    Facts::Met(rest)
+}
+
+/// Starting: everything there is room for was started.
+fn started(pass: &Pass<'_>, target: &str) -> Facts {
+    let member = members(pass, target);
+    let waiting = member
+        .iter()
+        .any(|index| !has_begun(&pass.instances[*index]) && runs(&pass.instances[*index]));
+    let none = member.is_empty() && pass.limits.replicas > 0;
+    if waiting || none {
+        Facts::Waiting
+    } else {
+        Facts::Met(Rest::Add)
+    }
+}
+
+fn runs(instance: &Instance) -> bool {
+    matches!(instance.intent, Intent::Run { .. })
+}
+
+/// The members that were started.
+fn begun<'p>(pass: &'p Pass<'_>, target: &str) -> Vec<&'p Instance> {
+    members(pass, target)
+        .into_iter()
+        .map(|index| &pass.instances[index])
+        .filter(|instance| has_begun(instance))
+        .collect()
+}
+
+/// Warming: what was started is ready for long enough.
+fn warmed(pass: &Pass<'_>, target: &str) -> Facts {
+    let begun = begun(pass, target);
+    let fit = begun.iter().all(|i| sections::is_fit(pass, i) || i.is_serving(pass.sectioned));
+    if fit && (!begun.is_empty() || pass.limits.replicas == 0) {
+        Facts::Met(Rest::Add)
+    } else {
+        Facts::Waiting
+    }
+}
+
+/// Shifting: every host has acknowledged the traffic of what was started.
+fn shifted(pass: &Pass<'_>, target: &str) -> Facts {
+    let begun = begun(pass, target);
+    if begun.iter().all(|i| i.is_serving(pass.sectioned)) {
+        Facts::Met(Rest::Add)
+    } else if begun
+        .iter()
+        .all(|i| i.is_serving(pass.sectioned) || sections::is_fit(pass, i))
+    {
+        Facts::Waiting
+    } else {
+        Facts::Lost
+    }
+}
+
+/// Draining: whoever may leave has left and stopped.
+fn drained(pass: &Pass<'_>, target: &str) -> Facts {
+    let leaving = |i: &&Instance| {
+        i.revision() != target
+            && i.is_live()
+            && match i.intent {
+                Intent::Run { policy, .. } => policy == Policy::Never,
+                Intent::Retire { permitted, .. } => permitted || i.is_leaving(),
+                Intent::Leave | Intent::Reserve => false,
+            }
+    };
+    if pass.instances.iter().any(|i| leaving(&i)) {
+        return Facts::Waiting;
+    }
+    let begun = begun(pass, target);
+    if !begun.iter().all(|i| i.is_serving(pass.sectioned)) {
+        return Facts::Lost;
+    }
+    if begun.len() < pass.limits.replicas {
+        return if pass.limits.room(in_use(pass, target)) > 0 {
+            Facts::Met(Rest::Add)
+        } else {
+            Facts::Waiting
+        };
+    }
+    let old = pass
+        .instances
+        .iter()
+        .any(|i| i.revision() != target && (i.is_live() || runs(i)));
+    if old {
+        Facts::Waiting
+    } else {
+        Facts::Met(Rest::Nothing)
+    }
+}
+
+/// Baking: everything serves and goes on serving.
+fn baked(pass: &mut Pass<'_>, number: u64, target: &str) -> Facts {
+    let begun = begun(pass, target);
+    if !begun.iter().all(|i| i.is_serving(pass.sectioned)) {
+        return Facts::Lost;
+    }
+    if begun.len() < pass.limits.replicas {
+        return Facts::Met(Rest::Add);
+    }
+    // What is stable already needs no other bake.
+    let proven = pass.stable_revision() == Some(target);
+    let since = pass.stages.get(&number).and_then(|s| s.since.clone());
+    let bake = if proven {
+        0
+    } else {
+        pass.pipeline.spec.strategy.bake_seconds
+    };
+    let over = since.map_or(pass.now, |since| moment::after(since.0, bake));
+    if over > pass.now && bake > 0 {
+        pass.wake_at(over);
+        return Facts::Waiting;
+    }
+    Facts::Met(Rest::Nothing)
+}
+
+/// Finalizing: on every host that can be reached nothing of another revision is left, but for what
+/// could not be removed.
+fn finalized(pass: &Pass<'_>, target: &str) -> Facts {
+    let failing = |instance: &Instance| {
+        let name = instance.name.to_string();
+        pass.observed
+            .failures
+            .iter()
+            .any(|f| f.place == instance.host && f.step == format!("remove {name}"))
+    };
+    let left = pass
+        .instances
+        .iter()
+        .any(|i| i.revision() != target && i.container().is_some() && !failing(i));
+    if left {
+        Facts::Waiting
+    } else {
+        Facts::Met(Rest::Nothing)
+    }
+}
+
+/// RollingBack: the stable revision does all the work and nothing else gets any.
+fn rolled_back(pass: &mut Pass<'_>, target: &str) -> Facts {
+    let late = pass.current.and_then(|number| late(pass, number)).is_some();
+    if stable_has_failed(pass) || late {
+        return Facts::Failed;
+    }
+    let live = pass
+        .instances
+        .iter()
+        .any(|i| i.revision() == target && (i.is_live() || i.is_leaving()));
+    if stable_is_whole(pass) && !live {
+        Facts::Met(Rest::Nothing)
+    } else {
+        Facts::Waiting
+    }
+}
+
+fn stable_holders(pass: &Pass<'_>) -> Vec<Option<usize>> {
+    let Some(stable) = pass.stable_revision() else {
+        return Vec::new();
+    };
+    intents::wanted_slots(pass)
+        .map(|slot| pass.holder(stable, slot))
+        .collect()
+}
+
+fn stable_is_whole(pass: &Pass<'_>) -> bool {
+    stable_holders(pass)
+        .into_iter()
+        .all(|holder| holder.is_some_and(|index| pass.instances[index].is_serving(pass.sectioned)))
+}
+
+/// True when an instance of the release to return to fails itself.
+fn stable_has_failed(pass: &mut Pass<'_>) -> bool {
+    let mut failed = false;
+    for index in stable_holders(pass).into_iter().flatten() {
+        let instance = &pass.instances[index];
+        // One that was stopped for the rollout, or by hand, is only about to be started.
+        let trying = matches!(
+            instance.state,
+            InstanceState::Starting | InstanceState::Warming | InstanceState::BackOff
+        );
+        if trying && trial::failure(pass, index, 0).is_some() {
+            failed = true;
+        }
+    }
+    failed
+}
+
+/// The network of a host, if the namespace has one there.
+pub(crate) fn network<'a>(pass: &Pass<'a>, host: &str) -> Option<&'a crate::fact::NetworkFacts> {
+    match &pass.host(host)?.network {
+        Fact::Known(network) => network.as_ref(),
+        Fact::Unknown(_) => None,
+    }
+}

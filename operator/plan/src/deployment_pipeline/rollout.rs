@@ -1,0 +1,104 @@
+//! The state machine of a stage's rollout: one enum, [`RolloutState`], and one [`next`].
+//!
+//! Owns which state follows which. Must not know containers, proxies or times: those have become a
+//! [`Facts`] before. Invariant: every state but `Paused` has a way to an end, and nothing moves on
+//! what is unknown.
+//!
+//! | State | Unknown, Waiting | Lost | Failed | Superseded | Met: old may leave | Met: new missing | Met: all out |
+//! |---|---|---|---|---|---|---|---|
+//! | Resolving | stay | stay | RollingBack | end Superseded | Preparing | Preparing | Preparing |
+//! | Preparing | stay | stay | RollingBack | end Superseded | Draining | Starting | Starting |
+//! | Starting | stay | stay | RollingBack | end Superseded | Warming | Warming | Warming |
+//! | Warming | stay | stay | RollingBack | end Superseded | Shifting | Shifting | Shifting |
+//! | Shifting | stay | Warming | RollingBack | end Superseded | Draining | Draining | Draining |
+//! | Draining | stay | Warming | RollingBack | end Superseded | stay | Starting | Baking |
+//! | Baking | stay | Warming | RollingBack | end Superseded | Draining | Warming | Finalizing |
+//! | Finalizing | stay | stay | stay | end Superseded | end Succeeded | end Succeeded | end Succeeded |
+//! | RollingBack | stay | stay | Paused | end Superseded | end RolledBack | end RolledBack | end RolledBack |
+//! | Paused | stay | stay | stay | end Superseded | RollingBack | RollingBack | RollingBack |
+//!
+//! `Failed` is only ever said of a rollout that has a verified release to return to; of a rollback
+//! it means that the release to return to failed itself.
+
+use crds::release::{Outcome, RolloutState};
+
+/// What the facts say about the state's wait: exactly one of these holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Facts {
+    /// A fact that the state needs is unknown.
+    Unknown,
+    /// What the state waits for has not happened.
+    Waiting,
+    /// Something that an earlier state had reached is gone.
+    Lost,
+    /// An instance failed or the deadline passed.
+    Failed,
+    /// A newer release exists.
+    Superseded,
+    /// What the state waits for has happened.
+    Met(Rest),
+}
+
+/// What is left to do after the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Old instances may leave right away.
+    Leave,
+    /// New instances are missing.
+    Add,
+    /// Nothing: every new instance is there and no old one.
+    Nothing,
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The state goes on.
+    Stay,
+    /// Another state begins.
+    Go(RolloutState),
+    /// The rollout ends.
+    End(Outcome),
+}
+
+/// What follows a state, given the facts.
+pub(crate) fn next(state: RolloutState, facts: Facts) -> Next {
+    use RolloutState as S;
+    match (state, facts) {
+        (_, Facts::Superseded) => Next::End(Outcome::Superseded),
+        (_, Facts::Unknown | Facts::Waiting)
+        | (S::Resolving | S::Preparing | S::Starting | S::Warming, Facts::Lost)
+        | (S::Finalizing | S::RollingBack | S::Paused, Facts::Lost)
+        | (S::Finalizing | S::Paused, Facts::Failed)
+        | (S::Draining, Facts::Met(Rest::Leave)) => Next::Stay,
+        (S::Shifting | S::Draining | S::Baking, Facts::Lost)
+        | (S::Baking, Facts::Met(Rest::Add))
+        | (S::Starting, Facts::Met(_)) => Next::Go(S::Warming),
+        (
+            S::Resolving
+            | S::Preparing
+            | S::Starting
+            | S::Warming
+            | S::Shifting
+            | S::Draining
+            | S::Baking,
+            Facts::Failed,
+        )
+        | (S::Paused, Facts::Met(_)) => Next::Go(S::RollingBack),
+        (S::RollingBack, Facts::Failed) => Next::Go(S::Paused),
+        (S::Resolving, Facts::Met(_)) => Next::Go(S::Preparing),
+        (S::Preparing, Facts::Met(Rest::Add | Rest::Nothing))
+        | (S::Draining, Facts::Met(Rest::Add)) => Next::Go(S::Starting),
+        (S::Warming, Facts::Met(_)) => Next::Go(S::Shifting),
+        (S::Preparing | S::Baking, Facts::Met(Rest::Leave)) | (S::Shifting, Facts::Met(_)) => {
+            Next::Go(S::Draining)
+        }
+        (S::Draining, Facts::Met(Rest::Nothing)) => Next::Go(S::Baking),
+        (S::Baking, Facts::Met(Rest::Nothing)) => Next::Go(S::Finalizing),
+        (S::Finalizing, Facts::Met(_)) => Next::End(Outcome::Succeeded),
+        (S::RollingBack, Facts::Met(_)) => Next::End(Outcome::RolledBack),
+    }
+}
+
+#[cfg(test)]
+mod tests;
