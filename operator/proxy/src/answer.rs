@@ -123,7 +123,7 @@ impl Refusal {
 pub struct Flow {
     first: Option<Result<Frame<Bytes>, FlowError>>,
     incoming: Incoming,
-    link: Option<Box<Link>>,
+    link: Option<Link>,
     lease: Option<Lease>,
     worker: usize,
     counters: Arc<Counters>,
@@ -144,7 +144,7 @@ pub enum FlowError {
 /// What the exchange so far left for the body.
 pub struct Exchange {
     /// The connection.
-    pub link: Box<Link>,
+    pub link: Link,
     /// The claim.
     pub lease: Lease,
     /// The worker whose pool gets the connection back.
@@ -197,7 +197,7 @@ impl Answer {
 }
 
 /// Ends an exchange: the connection back to its pool, then the claim.
-fn finish(mut link: Box<Link>, lease: Lease, worker: usize) {
+fn finish(mut link: Link, lease: Lease, worker: usize) {
     if link.rest(Instant::now()) {
         lease
             .instance()

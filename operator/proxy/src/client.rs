@@ -17,6 +17,7 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use crate::forward;
@@ -25,9 +26,8 @@ use crate::shared::Shared;
 
 /// Longest time without a whole request head, and longest idle keep-alive.
 pub const CLIENT_IDLE: Duration = Duration::from_secs(60);
-/// Headers of one request; more get 431.
-const MAX_HEADERS: usize = 100;
-/// Bytes of a request's head, and of what is read ahead or not yet written.
+/// Bytes of a request's head, and of what is read ahead or not yet written. The number of headers is limited to hyper's
+/// default of 100, because any other limit costs an allocation per request.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
 /// A client, as the requests on its connection see it.
@@ -40,7 +40,12 @@ pub struct Client {
     pub address: HeaderValue,
     /// Whether it has a request.
     pub activity: Arc<Activity>,
+    /// Its place among the connections that there may be; a WebSocket keeps it.
+    pub slot: Slot,
 }
+
+/// A place among the connections that there may be, free again when the last clone is dropped.
+pub type Slot = Arc<Option<OwnedSemaphorePermit>>;
 
 /// Since when a connection has no request; zero while it has one. In milliseconds since it was accepted, plus one.
 pub struct Activity {
@@ -98,7 +103,7 @@ impl Activity {
 }
 
 /// Serves one connection to its end.
-pub async fn serve<S>(shared: Arc<Shared>, worker: usize, stream: S, peer: IpAddr)
+pub async fn serve<S>(shared: Arc<Shared>, worker: usize, stream: S, peer: IpAddr, slot: Slot)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -111,13 +116,13 @@ where
         worker,
         address,
         activity: Arc::clone(&activity),
+        slot,
     });
     let service = service_fn(move |request| {
         let client = Arc::clone(&client);
         async move { Ok::<_, Infallible>(forward::answer(&client, request).await) }
     });
     let connection = Builder::new()
-        .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER_BYTES)
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service)

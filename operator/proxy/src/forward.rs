@@ -201,7 +201,7 @@ impl Forward<'_> {
     }
 
     /// A connection to the claimed instance: an idle one as the request allows, else a new one.
-    async fn link(&self, lease: &Lease, fresh: bool, tried: &Tried) -> Result<Box<Link>, Refusal> {
+    async fn link(&self, lease: &Lease, fresh: bool, tried: &Tried) -> Result<Link, Refusal> {
         let instance = lease.instance();
         let limit = if self.repeatable {
             IDLE_LIMIT
@@ -235,7 +235,7 @@ impl Forward<'_> {
 
     async fn attempt(
         &mut self,
-        mut link: Box<Link>,
+        mut link: Link,
         request: Request<Upload>,
         lease: Lease,
         counters: &Arc<Counters>,
@@ -259,14 +259,15 @@ impl Forward<'_> {
             }
         };
         counters.answer(response.status(), self.started.elapsed());
-        if let Some(client) = self.on_upgrade.take()
+        if let Some(upgrade) = self.on_upgrade.take()
             && response.status() == http::StatusCode::SWITCHING_PROTOCOLS
         {
             return Ok(upgrade::bridge(
                 response,
-                client,
+                upgrade,
                 lease,
                 Arc::clone(counters),
+                self.client,
             ));
         }
         Ok(self.pass_on(response, link, lease, counters).await)
@@ -317,7 +318,7 @@ impl Forward<'_> {
     async fn pass_on(
         &self,
         response: Response<Incoming>,
-        link: Box<Link>,
+        link: Link,
         mut lease: Lease,
         counters: &Arc<Counters>,
     ) -> Response<Answer> {

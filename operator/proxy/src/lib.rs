@@ -106,7 +106,14 @@ impl Proxy {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        client::serve(Arc::clone(&self.state.makings().shared), 0, stream, peer).await;
+        client::serve(
+            Arc::clone(&self.state.makings().shared),
+            0,
+            stream,
+            peer,
+            Arc::new(None),
+        )
+        .await;
     }
 
     /// Answers one request of an operator without a session.

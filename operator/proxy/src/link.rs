@@ -22,13 +22,14 @@ use tokio::time::Instant;
 use crate::dial::{Dial, Meter, Wire};
 use crate::upload::Upload;
 
-/// Headers of one answer; more is an answer that no browser would take.
-const MAX_ANSWER_HEADERS: usize = 200;
-/// Bytes of an answer's head, and of what is read ahead of a slow client.
+/// Bytes of an answer's head, and of what is read ahead of a slow client. The number of its headers is limited to
+/// hyper's default of 100, because any other limit costs an allocation per answer.
 const MAX_BUFFER_BYTES: usize = 256 * 1024;
 
-/// A connection to one instance.
-pub struct Link {
+/// A connection to one instance. Boxed, so that moving it between request and pool moves a pointer.
+pub struct Link(Box<Parts>);
+
+struct Parts {
     sender: SendRequest<Upload>,
     connection: Option<Connection<TokioIo<Wire>, Upload>>,
     meter: Arc<Meter>,
@@ -51,49 +52,48 @@ pub enum SendError {
 
 impl Link {
     /// Connects and makes ready to send.
-    pub async fn connect(dial: &dyn Dial, address: SocketAddrV4) -> std::io::Result<Box<Link>> {
+    pub async fn connect(dial: &dyn Dial, address: SocketAddrV4) -> std::io::Result<Link> {
         let (wire, meter) = Wire::new(dial.dial(address).await?);
         let (sender, connection) = Builder::new()
-            .max_headers(MAX_ANSWER_HEADERS)
             .max_buf_size(MAX_BUFFER_BYTES)
             .handshake(TokioIo::new(wire))
             .await
             .map_err(std::io::Error::other)?;
-        Ok(Box::new(Link {
+        Ok(Link(Box::new(Parts {
             sender,
             connection: Some(connection),
             meter,
             idle_since: Instant::now(),
             reused: false,
-        }))
+        })))
     }
 
     /// Whether a request was answered over it before.
     pub fn is_reused(&self) -> bool {
-        self.reused
+        self.0.reused
     }
 
     /// Since when it is unused.
     pub fn idle_since(&self) -> Instant {
-        self.idle_since
+        self.0.idle_since
     }
 
     /// Marks a finished exchange. `false` when the connection cannot take another.
     pub fn rest(&mut self, now: Instant) -> bool {
-        self.reused = true;
-        self.idle_since = now;
+        self.0.reused = true;
+        self.0.idle_since = now;
         self.is_usable()
     }
 
     /// Whether it can take a request: reads what came while nobody looked, so an end by the instance is noticed.
     pub fn is_usable(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
-        self.connection.is_some() && self.sender.is_ready()
+        self.0.connection.is_some() && self.0.sender.is_ready()
     }
 
     /// Gives the connection to a task of its own that follows it through an upgrade.
     pub fn detach(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.0.connection.take() {
             tokio::spawn(connection.with_upgrades());
         }
     }
@@ -106,9 +106,14 @@ impl Link {
         &mut self,
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, SendError> {
-        self.meter.reset();
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
+        let Parts {
+            sender,
+            connection,
+            meter,
+            ..
+        } = &mut *self.0;
+        meter.reset();
+        let mut answer = pin!(sender.try_send_request(request));
         let outcome = poll_fn(|cx| {
             poll_connection(connection, cx);
             answer.as_mut().poll(cx)
@@ -117,7 +122,7 @@ impl Link {
         outcome.map_err(|mut error| match error.take_message() {
             Some(request) => SendError::Unsent(Box::new(request)),
             None => SendError::Lost {
-                answered: self.meter.has_read(),
+                answered: meter.has_read(),
                 error: error.into_error(),
             },
         })
@@ -137,7 +142,7 @@ impl Link {
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {
-        poll_connection(&mut self.connection, cx);
+        poll_connection(&mut self.0.connection, cx);
     }
 }
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 use routes::Listener;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
-use crate::client;
+use crate::client::{self, Slot};
 use crate::holder;
 use crate::shared::Shared;
 use crate::state::State;
@@ -45,7 +45,7 @@ pub enum Workers {
 pub struct Accepted {
     stream: std::net::TcpStream,
     peer: IpAddr,
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
 }
 
 impl Workers {
@@ -74,10 +74,7 @@ async fn work(shared: Arc<Shared>, index: usize, mut accepted: mpsc::UnboundedRe
         let shared = Arc::clone(&shared);
         match TcpStream::from_std(stream) {
             Ok(stream) => {
-                tokio::spawn(async move {
-                    client::serve(shared, index, stream, peer).await;
-                    drop(slot);
-                });
+                tokio::spawn(client::serve(shared, index, stream, peer, slot));
             }
             Err(error) => tracing::warn!(%error, "a connection was lost"),
         }
@@ -113,13 +110,11 @@ async fn accept(state: &Arc<State>, port: u16, workers: &Workers, slots: &Arc<Se
             }
         };
         turn += 1;
+        let slot = Arc::new(Some(slot));
         match workers {
             Workers::Here => {
                 let shared = Arc::clone(&state.makings().shared);
-                tokio::spawn(async move {
-                    client::serve(shared, 0, stream, peer).await;
-                    drop(slot);
-                });
+                tokio::spawn(client::serve(shared, 0, stream, peer, slot));
             }
             Workers::Threads(threads) => {
                 let Ok(stream) = stream.into_std() else {

@@ -17,76 +17,8 @@ pub fn render(status: &Status) -> String {
 }
 
 fn write_all(out: &mut String, status: &Status) -> fmt::Result {
-    head(out, "mooring_proxy_info", "gauge", "Version of the proxy.")?;
-    writeln!(
-        out,
-        "mooring_proxy_info{{version=\"{}\"}} 1",
-        status.proxy_version
-    )?;
-    let bound = u8::from(matches!(status.listener, Listener::Bound { .. }));
-    for (name, help, value) in [
-        (
-            "mooring_proxy_listener_bound",
-            "Whether the HTTP port is bound.",
-            u64::from(bound),
-        ),
-        (
-            "mooring_proxy_table_version",
-            "Version of the route table.",
-            status.version,
-        ),
-        (
-            "mooring_proxy_table_persisted",
-            "Whether the route table is on disk.",
-            u64::from(status.persisted),
-        ),
-        (
-            "mooring_proxy_route_conflicts",
-            "Claimed routes that another pipeline holds.",
-            status.conflicts.len() as u64,
-        ),
-        (
-            "mooring_proxy_leaving_instances",
-            "Removed instances with requests in flight.",
-            status.leaving.len() as u64,
-        ),
-    ] {
-        head(out, name, "gauge", help)?;
-        writeln!(out, "{name} {value}")?;
-    }
-    let families: [(&str, &str, fn(&Traffic) -> u64); 5] = [
-        (
-            "mooring_proxy_requests_total",
-            "Requests given to an instance.",
-            |t| t.requests,
-        ),
-        (
-            "mooring_proxy_failed_total",
-            "Requests that ended with a 502 or 503 of the proxy.",
-            |t| t.failed,
-        ),
-        (
-            "mooring_proxy_timed_out_total",
-            "Requests that ended with a 504 of the proxy.",
-            |t| t.timed_out,
-        ),
-        (
-            "mooring_proxy_cut_total",
-            "Requests and streams cut at a drain limit.",
-            |t| t.cut,
-        ),
-        (
-            "mooring_proxy_retried_total",
-            "Attempts repeated on another connection or instance.",
-            |t| t.retried,
-        ),
-    ];
-    for (name, help, value) in families {
-        head(out, name, "counter", help)?;
-        each(status, |labels, traffic| {
-            writeln!(out, "{name}{{{labels}}} {}", value(traffic))
-        })?;
-    }
+    proxy(out, status)?;
+    counters(out, status)?;
     head(
         out,
         "mooring_proxy_answers_total",
@@ -109,7 +41,89 @@ fn write_all(out: &mut String, status: &Status) -> fmt::Result {
         "Time to the head of an instance's answer.",
     )?;
     each(status, |labels, traffic| latency(out, labels, traffic))?;
-    instances(out, status)
+    in_flight(out, status)
+}
+
+fn proxy(out: &mut String, status: &Status) -> fmt::Result {
+    head(out, "mooring_proxy_info", "gauge", "Version of the proxy.")?;
+    writeln!(
+        out,
+        "mooring_proxy_info{{version=\"{}\"}} 1",
+        status.proxy_version
+    )?;
+    let bound = matches!(status.listener, Listener::Bound { .. });
+    for (name, help, value) in [
+        (
+            "mooring_proxy_listener_bound",
+            "Whether the HTTP port is bound.",
+            u64::from(bound),
+        ),
+        (
+            "mooring_proxy_table_version",
+            "Version of the route table.",
+            status.version,
+        ),
+        (
+            "mooring_proxy_table_persisted",
+            "Whether the route table is on disk.",
+            u64::from(status.persisted),
+        ),
+        (
+            "mooring_proxy_route_conflicts",
+            "Claimed routes of another holder.",
+            status.conflicts.len() as u64,
+        ),
+        (
+            "mooring_proxy_leaving_instances",
+            "Removed instances still in use.",
+            status.leaving.len() as u64,
+        ),
+    ] {
+        head(out, name, "gauge", help)?;
+        writeln!(out, "{name} {value}")?;
+    }
+    Ok(())
+}
+
+/// A counter of one revision: name, help and where it is.
+type Counter = (&'static str, &'static str, fn(&Traffic) -> u64);
+
+const COUNTERS: [Counter; 5] = [
+    (
+        "mooring_proxy_requests_total",
+        "Requests given to an instance.",
+        |t| t.requests,
+    ),
+    (
+        "mooring_proxy_failed_total",
+        "Requests that ended with a 502 or 503 of the proxy.",
+        |t| t.failed,
+    ),
+    (
+        "mooring_proxy_timed_out_total",
+        "Requests that ended with a 504 of the proxy.",
+        |t| t.timed_out,
+    ),
+    (
+        "mooring_proxy_cut_total",
+        "Requests and streams cut at a drain limit.",
+        |t| t.cut,
+    ),
+    (
+        "mooring_proxy_retried_total",
+        "Attempts repeated on another connection or instance.",
+        |t| t.retried,
+    ),
+];
+
+fn counters(out: &mut String, status: &Status) -> fmt::Result {
+    for (name, help, value) in COUNTERS {
+        head(out, name, "counter", help)?;
+        each(status, |labels, traffic| {
+            writeln!(out, "{name}{{{labels}}} {}", value(traffic))
+        })?;
+    }
+    Ok(())
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
@@ -156,7 +170,7 @@ fn latency(out: &mut String, labels: &str, traffic: &Traffic) -> fmt::Result {
     )
 }
 
-fn instances(out: &mut String, status: &Status) -> fmt::Result {
+fn in_flight(out: &mut String, status: &Status) -> fmt::Result {
     head(
         out,
         "mooring_proxy_in_flight",

@@ -20,7 +20,7 @@ pub const IDLE_LIMIT: Duration = Duration::from_secs(10);
 pub const FRESH_LIMIT: Duration = Duration::from_secs(1);
 
 /// The idle connections of one instance.
-pub struct Pool(Box<[Mutex<Vec<Box<Link>>>]>);
+pub struct Pool(Box<[Mutex<Vec<Link>>]>);
 
 impl Pool {
     /// Empty stacks for a number of workers.
@@ -29,7 +29,7 @@ impl Pool {
     }
 
     /// The connection used last that is idle for less than the limit and not closed.
-    pub fn take(&self, worker: usize, limit: Duration, now: Instant) -> Option<Box<Link>> {
+    pub fn take(&self, worker: usize, limit: Duration, now: Instant) -> Option<Link> {
         loop {
             let mut stack = self.stack(worker);
             if now.duration_since(stack.last()?.idle_since()) >= limit {
@@ -44,7 +44,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request, unless the gate is closed or the pool is full.
-    pub fn put(&self, worker: usize, link: Box<Link>, gate: &Gate) {
+    pub fn put(&self, worker: usize, link: Link, gate: &Gate) {
         let mut stack = self.stack(worker);
         if gate.is_open() && stack.len() < MAX_IDLE {
             stack.push(link);
@@ -67,7 +67,7 @@ impl Pool {
         }
     }
 
-    fn stack(&self, worker: usize) -> MutexGuard<'_, Vec<Box<Link>>> {
+    fn stack(&self, worker: usize) -> MutexGuard<'_, Vec<Link>> {
         self.0[worker % self.0.len()]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use http::header::{
-    CONNECTION, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -16,21 +16,39 @@ use http::{Method, Uri, Version};
 
 use crate::answer::Refusal;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Claims about the way a request came that only a proxy may make. Names are compared lower-case and whole.
-const SPOOFABLE: [&str; 5] = [
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-    "x-real-ip",
-];
+/// Headers of one hop, whether `Connection` names them or not.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Claims about the way a request came that only a proxy may make; those that it makes itself are overwritten.
+fn is_spoofable(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "forwarded"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-forwarded-server"
+            | "x-forwarded-ssl"
+            | "x-real-ip"
+    )
+}
 
 /// What the edge learnt about a request it took.
+#[derive(Debug)]
 pub struct Admitted {
     /// The Host that goes on.
     pub host: HeaderValue,
@@ -55,7 +73,7 @@ pub fn admit(parts: &Parts) -> Result<Admitted, Refusal> {
         Some(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
         Some(_) => return Err(Refusal::BadRequest),
     };
-    if chunked && parts.headers.contains_key(http::header::CONTENT_LENGTH) {
+    if chunked && parts.headers.contains_key(CONTENT_LENGTH) {
         return Err(Refusal::BadRequest);
     }
     let websocket = parts.method == Method::GET
@@ -94,18 +112,10 @@ pub fn rewrite(parts: &mut Parts, admitted: &Admitted, path: Option<&str>, clien
     }
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
-    drop_hop_by_hop(headers);
-    if headers.contains_key(&EXPECT) {
-        headers.remove(EXPECT);
-    }
-    let spoofed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| SPOOFABLE.contains(&name.as_str()) || **name == FORWARDED)
-        .cloned()
-        .collect();
-    for name in spoofed {
-        headers.remove(name);
-    }
+    drop_named_by_connection(headers);
+    drop_headers(headers, |name| {
+        is_hop_by_hop(name) || is_spoofable(name) || *name == EXPECT
+    });
     if admitted.websocket {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -118,30 +128,36 @@ pub fn rewrite(parts: &mut Parts, admitted: &Admitted, path: Option<&str>, clien
 
 /// Takes the headers of one hop off a message, those that `Connection` names included.
 pub fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            // Content-Length frames the message: whoever names it here wants it lost between two hops.
-            .filter(|name| *name != HOST && *name != http::header::CONTENT_LENGTH)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
+    drop_named_by_connection(headers);
+    drop_headers(headers, is_hop_by_hop);
+}
+
+fn drop_named_by_connection(headers: &mut HeaderMap) {
+    let Some(connection) = headers.get(CONNECTION) else {
+        return;
+    };
+    if connection.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+        && headers.get_all(CONNECTION).iter().count() == 1
+    {
+        return;
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        // Content-Length frames the message: whoever names it here wants it lost between two hops.
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// One pass over the names that are there, since a look-up for each that could be costs more.
+fn drop_headers(headers: &mut HeaderMap, dropped: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| dropped(name)).cloned() {
         headers.remove(name);
     }
 }

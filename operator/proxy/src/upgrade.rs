@@ -1,7 +1,8 @@
 //! A WebSocket: bytes both ways after a 101.
 //!
 //! Owns the bridge and its end. Must not know frames of the protocol inside. Invariant: it counts as a stream of its
-//! instance until both directions ended or the drain limit cut it.
+//! instance until both directions ended, the drain
+//! limit cut it or the proxy stopped.
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
 use crate::answer::{Answer, Refusal};
+use crate::client::Client;
 use crate::instance::Lease;
 use crate::request::{drop_hop_by_hop, has_token};
 use crate::traffic::Counters;
@@ -21,9 +23,10 @@ use crate::traffic::Counters;
 /// something else than what was asked for is broken.
 pub fn bridge(
     mut response: Response<Incoming>,
-    client: OnUpgrade,
+    upgrade: OnUpgrade,
     mut lease: Lease,
     counters: Arc<Counters>,
+    client: &Client,
 ) -> Response<Answer> {
     if !has_token(response.headers(), &UPGRADE, "websocket") {
         counters.failed();
@@ -31,9 +34,11 @@ pub fn bridge(
     }
     let instance = hyper::upgrade::on(&mut response);
     lease.become_stream();
+    let slot = Arc::clone(&client.slot);
+    let mut stopping = client.shared.stopping();
     tokio::spawn(async move {
         let carry = async {
-            let (client, instance) = tokio::try_join!(client, instance)?;
+            let (client, instance) = tokio::try_join!(upgrade, instance)?;
             let (mut client, mut instance) = (TokioIo::new(client), TokioIo::new(instance));
             // Either side ending, also badly, is how a WebSocket ends.
             let _ = copy_bidirectional(&mut client, &mut instance).await;
@@ -42,7 +47,10 @@ pub fn bridge(
         tokio::select! {
             _ = carry => {}
             () = lease.until_cut() => counters.cut(),
+            // A proxy that stops cannot wait for a stream without an end.
+            _ = stopping.wait_for(|stopping| *stopping) => {}
         }
+        drop(slot);
     });
     let (mut parts, _) = response.into_parts();
     drop_hop_by_hop(&mut parts.headers);

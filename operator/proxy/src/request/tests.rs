@@ -125,7 +125,7 @@ fn nothing_of_one_hop_and_nothing_spoofed_goes_on() {
             ("cookie", "a=b"),
         ],
     );
-    let admitted = admit(&parts).ok().expect("taken");
+    let admitted = admit(&parts).expect("taken");
     assert!(!admitted.websocket);
     rewrite(
         &mut parts,
@@ -161,7 +161,7 @@ fn only_a_websocket_is_upgraded() {
         ("upgrade", "WebSocket"),
     ];
     let mut request = parts("GET", "/", &base);
-    let admitted = admit(&request).ok().expect("taken");
+    let admitted = admit(&request).expect("taken");
     assert!(admitted.websocket);
     rewrite(
         &mut request,
@@ -197,7 +197,7 @@ fn targets_become_paths() {
         ("*", None, "*"),
     ] {
         let mut request = parts("OPTIONS", target, &[("host", "b.io")]);
-        let admitted = admit(&request).ok().expect("taken");
+        let admitted = admit(&request).expect("taken");
         rewrite(
             &mut request,
             &admitted,

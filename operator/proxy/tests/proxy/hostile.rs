@@ -11,140 +11,142 @@ async fn world() -> World {
     world
 }
 
-/// What must never reach an instance: the status that is given instead, 0 where the connection just ends.
+/// What must never reach an instance: its name, the request, and the status that is given instead, 0 where the connection just ends.
+const TWO_MEANINGS: &[(&str, &str, &[u16])] = &[
+    (
+        "two hosts",
+        "GET / HTTP/1.1\r\nHost: shop.io\r\nHost: shop.io\r\n\r\n",
+        &[400],
+    ),
+    ("no host", "GET / HTTP/1.1\r\n\r\n", &[400]),
+    (
+        "host list",
+        "GET / HTTP/1.1\r\nHost: shop.io, x.io\r\n\r\n",
+        &[400],
+    ),
+    (
+        "userinfo",
+        "GET / HTTP/1.1\r\nHost: u@shop.io\r\n\r\n",
+        &[400],
+    ),
+    (
+        "space in host",
+        "GET / HTTP/1.1\r\nHost: shop.io x\r\n\r\n",
+        &[400],
+    ),
+    (
+        "absolute without host",
+        "GET http://shop.io/ HTTP/1.1\r\n\r\n",
+        &[400],
+    ),
+    (
+        "absolute https",
+        "GET https://shop.io/ HTTP/1.1\r\nHost: shop.io\r\n\r\n",
+        &[400],
+    ),
+    (
+        "connect",
+        "CONNECT shop.io:443 HTTP/1.1\r\nHost: shop.io\r\n\r\n",
+        &[405],
+    ),
+    ("trace", "TRACE / HTTP/1.1\r\nHost: shop.io\r\n\r\n", &[405]),
+    (
+        "cl twice",
+        "POST / HTTP/1.1\r\nHost: shop.io\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        &[400],
+    ),
+    (
+        "cl list",
+        "POST / HTTP/1.1\r\nHost: shop.io\r\nContent-Length: 1, 2\r\n\r\nab",
+        &[400],
+    ),
+    (
+        "cl signed",
+        "POST / HTTP/1.1\r\nHost: shop.io\r\nContent-Length: +1\r\n\r\na",
+        &[400],
+    ),
+    (
+        "cl hex",
+        "POST / HTTP/1.1\r\nHost: shop.io\r\nContent-Length: 0x1\r\n\r\na",
+        &[400],
+    ),
+    (
+        "te other",
+        "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: xchunked\r\n\r\n",
+        &[400],
+    ),
+    (
+        "te list",
+        "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        &[400],
+    ),
+    (
+        "te not last",
+        "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: chunked, x\r\n\r\n0\r\n\r\n",
+        &[400],
+    ),
+    (
+        "te twice",
+        "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        &[400],
+    ),
+    (
+        "te in 1.0",
+        "POST / HTTP/1.0\r\nHost: shop.io\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        &[400],
+    ),
+    (
+        "bad chunk size",
+        "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
+        &[400],
+    ),
+    (
+        "bad chunk end",
+        "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX0\r\n\r\n",
+        &[400],
+    ),
+    (
+        "space before colon",
+        "GET / HTTP/1.1\r\nHost : shop.io\r\n\r\n",
+        &[400],
+    ),
+    (
+        "folded header",
+        "GET / HTTP/1.1\r\nHost: shop.io\r\n folded: x\r\n\r\n",
+        &[400],
+    ),
+    (
+        "nul in header",
+        "GET / HTTP/1.1\r\nHost: shop.io\r\nX: a\0b\r\n\r\n",
+        &[400],
+    ),
+    (
+        "bare cr in header",
+        "GET / HTTP/1.1\r\nHost: shop.io\r\nX: a\rTransfer-Encoding: chunked\r\n\r\n",
+        &[400],
+    ),
+    (
+        "two spaces",
+        "GET  / HTTP/1.1\r\nHost: shop.io\r\n\r\n",
+        &[400],
+    ),
+    (
+        "bad version",
+        "GET / HTTP/1.2\r\nHost: shop.io\r\n\r\n",
+        &[400, 505],
+    ),
+    (
+        "http/2 preface",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[400, 505, 0],
+    ),
+    ("tls hello", "\u{16}\u{3}\u{1}\u{2}\0", &[400, 0]),
+];
+
 #[tokio::test(start_paused = true)]
 async fn what_has_two_meanings_is_refused() {
     let world = world().await;
-    for (name, request, expect) in [
-        (
-            "two hosts",
-            "GET / HTTP/1.1\r\nHost: shop.io\r\nHost: shop.io\r\n\r\n",
-            &[400][..],
-        ),
-        ("no host", "GET / HTTP/1.1\r\n\r\n", &[400]),
-        (
-            "host list",
-            "GET / HTTP/1.1\r\nHost: shop.io, x.io\r\n\r\n",
-            &[400],
-        ),
-        (
-            "userinfo",
-            "GET / HTTP/1.1\r\nHost: u@shop.io\r\n\r\n",
-            &[400],
-        ),
-        (
-            "space in host",
-            "GET / HTTP/1.1\r\nHost: shop.io x\r\n\r\n",
-            &[400],
-        ),
-        (
-            "absolute without host",
-            "GET http://shop.io/ HTTP/1.1\r\n\r\n",
-            &[400],
-        ),
-        (
-            "absolute https",
-            "GET https://shop.io/ HTTP/1.1\r\nHost: shop.io\r\n\r\n",
-            &[400],
-        ),
-        (
-            "connect",
-            "CONNECT shop.io:443 HTTP/1.1\r\nHost: shop.io\r\n\r\n",
-            &[405],
-        ),
-        ("trace", "TRACE / HTTP/1.1\r\nHost: shop.io\r\n\r\n", &[405]),
-        (
-            "cl twice",
-            "POST / HTTP/1.1\r\nHost: shop.io\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-            &[400],
-        ),
-        (
-            "cl list",
-            "POST / HTTP/1.1\r\nHost: shop.io\r\nContent-Length: 1, 2\r\n\r\nab",
-            &[400],
-        ),
-        (
-            "cl signed",
-            "POST / HTTP/1.1\r\nHost: shop.io\r\nContent-Length: +1\r\n\r\na",
-            &[400],
-        ),
-        (
-            "cl hex",
-            "POST / HTTP/1.1\r\nHost: shop.io\r\nContent-Length: 0x1\r\n\r\na",
-            &[400],
-        ),
-        (
-            "te other",
-            "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: xchunked\r\n\r\n",
-            &[400],
-        ),
-        (
-            "te list",
-            "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-            &[400],
-        ),
-        (
-            "te not last",
-            "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: chunked, x\r\n\r\n0\r\n\r\n",
-            &[400],
-        ),
-        (
-            "te twice",
-            "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            &[400],
-        ),
-        (
-            "te in 1.0",
-            "POST / HTTP/1.0\r\nHost: shop.io\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            &[400],
-        ),
-        (
-            "bad chunk size",
-            "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
-            &[400],
-        ),
-        (
-            "bad chunk end",
-            "POST / HTTP/1.1\r\nHost: shop.io\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX0\r\n\r\n",
-            &[400],
-        ),
-        (
-            "space before colon",
-            "GET / HTTP/1.1\r\nHost : shop.io\r\n\r\n",
-            &[400],
-        ),
-        (
-            "folded header",
-            "GET / HTTP/1.1\r\nHost: shop.io\r\n folded: x\r\n\r\n",
-            &[400],
-        ),
-        (
-            "nul in header",
-            "GET / HTTP/1.1\r\nHost: shop.io\r\nX: a\0b\r\n\r\n",
-            &[400],
-        ),
-        (
-            "bare cr in header",
-            "GET / HTTP/1.1\r\nHost: shop.io\r\nX: a\rTransfer-Encoding: chunked\r\n\r\n",
-            &[400],
-        ),
-        (
-            "two spaces",
-            "GET  / HTTP/1.1\r\nHost: shop.io\r\n\r\n",
-            &[400],
-        ),
-        (
-            "bad version",
-            "GET / HTTP/1.2\r\nHost: shop.io\r\n\r\n",
-            &[400, 505],
-        ),
-        (
-            "http/2 preface",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            &[400, 505, 0],
-        ),
-        ("tls hello", "\u{16}\u{3}\u{1}\u{2}\0", &[400, 0]),
-    ] {
+    for (name, request, expect) in TWO_MEANINGS {
         let answer = world.raw(request).await;
         let (status, body) = split(&answer);
         assert!(expect.contains(&status), "{name}: {answer:?}");

@@ -5,6 +5,7 @@ mod checks;
 mod drain;
 mod failures;
 mod hostile;
+mod process;
 mod routing;
 mod sessions;
 mod streams;
