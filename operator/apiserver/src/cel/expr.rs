@@ -5,6 +5,8 @@
 
 use regex::Regex;
 
+use super::types::Signature;
+
 /// An expression.
 #[derive(Debug)]
 pub enum Expr {
@@ -110,7 +112,9 @@ pub enum Function {
     /// A function of CEL's own library.
     Native(&'static str),
     /// A function of Kubernetes' libraries.
-    Library(&'static str),
+    Library(&'static Signature),
+    /// One of either, known only when evaluated.
+    Either(&'static str, &'static Signature),
 }
 
 /// An operator.

@@ -13,10 +13,11 @@ use kube_cel::KubeCelExt as _;
 use kube_cel::cel::objects::Key;
 use kube_cel::cel::{Context, ExecutionError, Program, Value};
 
+use super::types::Signature;
 use super::value::Val;
 
-/// A function of the libraries, by name and by whether it is called on its first argument.
-type Form = (&'static str, usize);
+/// A form of a function: its name, how many arguments it has, and whether it is called on the first.
+type Form = (&'static str, usize, bool);
 
 thread_local! {
     static LIBRARY: RefCell<Library> = RefCell::new(Library::new());
@@ -36,9 +37,7 @@ impl Library {
     }
 
     fn program(&mut self, name: &'static str, arguments: usize, method: bool) -> Result<Rc<Program>, String> {
-        // Methods and functions of one name differ in how many arguments the text has, not in the key: the table has no
-        // name that is both with the same number.
-        let form = (name, arguments * 2 + usize::from(method));
+        let form = (name, arguments, method);
         if let Some(program) = self.programs.get(&form) {
             return Ok(Rc::clone(program));
         }
@@ -61,9 +60,9 @@ const ARGUMENTS: [&str; 4] = ["a", "b", "c", "d"];
 ///
 /// # Errors
 /// Why it refused its arguments, in its words.
-pub fn call<'v>(name: &'static str, method: bool, arguments: &[Val<'v>]) -> Result<Val<'v>, String> {
+pub fn call<'v>(signature: &'static Signature, arguments: &[Val<'v>]) -> Result<Val<'v>, String> {
     LIBRARY.with_borrow_mut(|library| {
-        let program = library.program(name, arguments.len(), method)?;
+        let program = library.program(signature.name, arguments.len(), signature.method)?;
         let mut scope = library.context.new_inner_scope();
         for (name, argument) in ARGUMENTS.iter().zip(arguments) {
             let value = outgoing(argument).ok_or("no such overload")?;

@@ -134,11 +134,21 @@ impl Ty {
         }
     }
 
+    /// The type of the keys of a map, or of the places of a list.
+    pub fn key(&self) -> Ty {
+        match (self, self.kind()) {
+            (Ty::Map(key, _), _) => (**key).clone(),
+            (_, Kind::Map) => Ty::Plain(Kind::String),
+            (_, Kind::List) => Ty::Plain(Kind::Int),
+            _ => Ty::Dyn,
+        }
+    }
+
     /// The name in messages, with what is inside.
     pub fn name(&self) -> String {
         match self.kind() {
             Kind::List => format!("list({})", self.element().name()),
-            Kind::Map => format!("map(string, {})", self.element().name()),
+            Kind::Map => format!("map({}, {})", self.key().name(), self.element().name()),
             Kind::Optional => format!("optional_type({})", self.element().name()),
             kind => kind.name().to_owned(),
         }

@@ -1,0 +1,482 @@
+//! Checking a rule: names, types and what it may cost.
+//!
+//! Owns the translation of parsed CEL into [`Expr`]. Functions and their costs are in `call`, macros in `macros`. Must
+//! not know how a rule is stored or evaluated. Invariant: an expression that passes has a type for every part as far as
+//! the schema tells it, and an estimate that kube-apiserver would also have made.
+
+mod call;
+mod cost;
+mod macros;
+
+use std::sync::Arc;
+
+use cel::common::ast::{EntryExpr, IdedExpr, LiteralValue, SourceInfo, operators};
+
+use super::decl::{Decl, DeclKind};
+use super::expr::{Access, Expr, Operator};
+use super::types::{Kind, Ty};
+
+use cost::{Size, scaled};
+
+/// How deeply an expression may nest. Evaluation recurses, and a written rule is never that deep.
+const MAX_DEPTH: usize = 100;
+
+/// A rule that passed.
+#[derive(Debug)]
+pub struct Checked {
+    /// The expression.
+    pub expr: Expr,
+    /// What it makes.
+    pub kind: Kind,
+    /// The most it costs, in Kubernetes' units.
+    pub cost: u64,
+    /// Whether it mentions `oldSelf`.
+    pub uses_old: bool,
+}
+
+/// Parses and checks a rule over `self` of type `this`. `optional_old`: `oldSelf` is an optional.
+///
+/// # Errors
+/// What is wrong and where, as kube-apiserver says it.
+pub fn check(text: &str, this: &Arc<Decl>, optional_old: bool) -> Result<Checked, String> {
+    let parsed = cel::parser::Parser::new()
+        .enable_optional_syntax(true)
+        .parse_with_source_info(text)
+        .map_err(|errors| errors.to_string())?;
+    let (ast, source) = parsed;
+    let old = Ty::Decl(Arc::clone(this));
+    let mut checker = Checker {
+        source: &source,
+        scope: vec![
+            Variable::new("self", Info::of(Ty::Decl(Arc::clone(this)))),
+            Variable::new(
+                "oldSelf",
+                Info::of(if optional_old { Ty::Optional(Box::new(old)) } else { old }),
+            ),
+        ],
+        uses_old: false,
+        depth: 0,
+    };
+    let (expr, info) = checker.expr(&ast)?;
+    Ok(Checked {
+        expr,
+        kind: info.ty.kind(),
+        cost: info.cost,
+        uses_old: checker.uses_old,
+    })
+}
+
+/// What is known of an expression.
+#[derive(Clone, Debug)]
+struct Info {
+    ty: Ty,
+    /// The size, where it is not that of the type.
+    size: Option<Size>,
+    /// The size of an element, where it is not that of the type.
+    item: Option<Size>,
+    /// The most it costs to evaluate.
+    cost: u64,
+}
+
+impl Info {
+    fn of(ty: Ty) -> Self {
+        Self {
+            ty,
+            size: None,
+            item: None,
+            cost: 0,
+        }
+    }
+
+    fn costing(ty: Ty, cost: u64) -> Self {
+        Self { cost, ..Self::of(ty) }
+    }
+
+    fn sized(self, size: Size) -> Self {
+        Self {
+            size: Some(size),
+            ..self
+        }
+    }
+
+    /// The size, or that anything is possible.
+    fn size(&self) -> Size {
+        self.size.unwrap_or_else(|| Size::of(&self.ty))
+    }
+
+    /// The size of an element.
+    fn item_size(&self) -> Size {
+        self.item.unwrap_or_else(|| Size::of(&self.ty.element()))
+    }
+}
+
+struct Variable {
+    name: String,
+    info: Info,
+}
+
+impl Variable {
+    fn new(name: &str, info: Info) -> Self {
+        Self {
+            name: name.to_owned(),
+            info,
+        }
+    }
+}
+
+struct Checker<'s> {
+    source: &'s SourceInfo,
+    scope: Vec<Variable>,
+    uses_old: bool,
+    depth: usize,
+}
+
+type Typed = Result<(Expr, Info), String>;
+
+impl Checker<'_> {
+    fn expr(&mut self, ast: &IdedExpr) -> Typed {
+        use cel::common::ast::Expr as Ast;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.error(ast, &format!("expressions may nest at most {MAX_DEPTH} deep")));
+        }
+        let typed = match &ast.expr {
+            Ast::Literal(literal) => Ok(constant(literal)),
+            Ast::Ident(name) => self.ident(ast, name),
+            Ast::Select(select) => self.select(ast, &select.operand, &select.field, select.test),
+            Ast::Call(call) => self.call(ast, call),
+            Ast::List(list) => self.list(ast, &list.elements, &list.optional_indices),
+            Ast::Map(map) => self.map(ast, &map.entries),
+            Ast::Comprehension(comprehension) => self.comprehension(ast, comprehension),
+            Ast::Struct(_) => Err(self.error(ast, "messages cannot be made in rules")),
+            Ast::Unspecified => Err(self.error(ast, "unsupported expression")),
+        };
+        self.depth -= 1;
+        typed
+    }
+
+    /// A fault with its place, in the form of the Go implementation.
+    fn error(&self, ast: &IdedExpr, text: &str) -> String {
+        let offset = self.source.offset_for(ast.id).map_or(0, |(start, _)| start as usize);
+        let before = self.source.source.get(..offset).unwrap_or("");
+        let line = before.matches('\n').count();
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count();
+        let snippet = self.source.source.lines().nth(line).unwrap_or("");
+        format!(
+            "ERROR: <input>:{}:{}: {text}\n | {snippet}\n | {}^",
+            line + 1,
+            column + 1,
+            ".".repeat(column)
+        )
+    }
+
+    fn ident(&mut self, ast: &IdedExpr, name: &str) -> Typed {
+        if let Some(place) = self.scope.iter().rposition(|variable| variable.name == name) {
+            if place == 1 {
+                self.uses_old = true;
+            }
+            let info = Info {
+                cost: 1,
+                ..self.scope[place].info.clone()
+            };
+            return Ok((Expr::Variable(place), info));
+        }
+        let type_name = match name {
+            "bool" | "bytes" | "double" | "int" | "uint" | "string" | "list" | "map" | "null_type" | "type" => name,
+            _ => return Err(self.error(ast, &format!("undeclared reference to '{name}' (in container '')"))),
+        };
+        const TYPES: [&str; 10] = [
+            "bool", "bytes", "double", "int", "uint", "string", "list", "map", "null_type", "type",
+        ];
+        let known = TYPES.into_iter().find(|known| *known == type_name).unwrap_or("type");
+        Ok((Expr::Type(known), Info::costing(Ty::Plain(Kind::Type), 1)))
+    }
+
+    fn select(&mut self, ast: &IdedExpr, operand: &IdedExpr, field: &str, test: bool) -> Typed {
+        if let Some(known) = self.qualified_type(operand, field) {
+            return Ok((Expr::Type(known), Info::costing(Ty::Plain(Kind::Type), 1)));
+        }
+        let (operand, info) = self.expr(operand)?;
+        let (ty, optional) = match &info.ty {
+            Ty::Optional(inner) => ((**inner).clone(), true),
+            other => (other.clone(), false),
+        };
+        let (field_ty, item) = self.field(ast, &ty, field, &info)?;
+        if test {
+            return Ok((
+                Expr::Has(Box::new(operand), field.to_owned()),
+                Info::costing(Ty::Plain(Kind::Bool), info.cost),
+            ));
+        }
+        let cost = match ty.kind() {
+            Kind::Map | Kind::Object => info.cost.saturating_add(1),
+            _ => info.cost,
+        };
+        let ty = if optional { Ty::Optional(Box::new(field_ty)) } else { field_ty };
+        let selected = Info {
+            size: item,
+            ..Info::costing(ty, cost)
+        };
+        Ok((Expr::Select(Box::new(operand), field.to_owned(), Access::Required), selected))
+    }
+
+    /// `google.protobuf.Timestamp` and `Duration`, the only types with a qualified name.
+    fn qualified_type(&self, operand: &IdedExpr, field: &str) -> Option<&'static str> {
+        use cel::common::ast::Expr as Ast;
+        let Ast::Select(outer) = &operand.expr else {
+            return None;
+        };
+        let root = matches!(&outer.operand.expr, Ast::Ident(name) if name == "google");
+        if !root || outer.field != "protobuf" {
+            return None;
+        }
+        match field {
+            "Timestamp" => Some("google.protobuf.Timestamp"),
+            "Duration" => Some("google.protobuf.Duration"),
+            _ => None,
+        }
+    }
+
+    /// The type of a field of a value of this type.
+    fn field(&self, ast: &IdedExpr, ty: &Ty, field: &str, info: &Info) -> Result<(Ty, Option<Size>), String> {
+        if let Ty::Decl(decl) = ty
+            && let DeclKind::Object(fields) = &decl.kind
+        {
+            let found = fields
+                .get(field)
+                .ok_or_else(|| self.error(ast, &format!("undefined field '{field}'")))?;
+            return Ok((Ty::Decl(Arc::clone(found)), None));
+        }
+        match ty.kind() {
+            Kind::Map => Ok((ty.element(), info.item)),
+            Kind::Any => Ok((Ty::Dyn, None)),
+            _ => Err(self.error(ast, &format!("type '{}' does not support field selection", ty.name()))),
+        }
+    }
+
+    fn list(&mut self, ast: &IdedExpr, elements: &[IdedExpr], optional: &[usize]) -> Typed {
+        let mut items = Vec::with_capacity(elements.len());
+        let mut cost = 10u64;
+        let mut ty: Option<Ty> = None;
+        let mut item: Option<Size> = None;
+        for (index, element) in elements.iter().enumerate() {
+            let (expr, info) = self.expr(element)?;
+            cost = cost.saturating_add(info.cost);
+            let access = if optional.contains(&index) {
+                Access::Optional
+            } else {
+                Access::Required
+            };
+            let found = if access == Access::Optional { info.ty.element() } else { info.ty.clone() };
+            item = Some(item.map_or(info.size(), |size| size.union(info.size())));
+            ty = Some(self.joined(element, ty, found)?);
+            items.push((expr, access));
+        }
+        let size = Size::exactly(items.len() as u64);
+        let info = Info {
+            size: Some(size),
+            item,
+            ..Info::costing(Ty::List(Box::new(ty.unwrap_or(Ty::Dyn))), cost)
+        };
+        let _ = ast;
+        Ok((Expr::List(items), info))
+    }
+
+    fn map(&mut self, ast: &IdedExpr, entries: &[cel::common::ast::IdedEntryExpr]) -> Typed {
+        let mut parts = Vec::with_capacity(entries.len());
+        let mut cost = 30u64;
+        let (mut keys, mut values): (Option<Ty>, Option<Ty>) = (None, None);
+        let mut item: Option<Size> = None;
+        for entry in entries {
+            let EntryExpr::MapEntry(entry) = &entry.expr else {
+                return Err(self.error(ast, "messages cannot be made in rules"));
+            };
+            let (key, key_info) = self.expr(&entry.key)?;
+            let (value, value_info) = self.expr(&entry.value)?;
+            cost = cost.saturating_add(key_info.cost).saturating_add(value_info.cost);
+            let access = if entry.optional { Access::Optional } else { Access::Required };
+            let found = if entry.optional { value_info.ty.element() } else { value_info.ty.clone() };
+            item = Some(item.map_or(value_info.size(), |size| size.union(value_info.size())));
+            keys = Some(self.joined(&entry.key, keys, key_info.ty)?);
+            values = Some(self.joined(&entry.value, values, found)?);
+            parts.push((key, value, access));
+        }
+        let ty = Ty::Map(Box::new(keys.unwrap_or(Ty::Dyn)), Box::new(values.unwrap_or(Ty::Dyn)));
+        let info = Info {
+            size: Some(Size::exactly(parts.len() as u64)),
+            item,
+            ..Info::costing(ty, cost)
+        };
+        Ok((Expr::Map(parts), info))
+    }
+
+    /// The type of a literal's elements, which must be one.
+    fn joined(&self, ast: &IdedExpr, known: Option<Ty>, found: Ty) -> Result<Ty, String> {
+        let Some(known) = known else {
+            return Ok(found);
+        };
+        match (known.kind(), found.kind()) {
+            (Kind::Any, _) | (_, Kind::Any) => Ok(Ty::Dyn),
+            (a, b) if a == b => Ok(known),
+            _ => Err(self.error(
+                ast,
+                &format!("expected type '{}' but found '{}'", known.name(), found.name()),
+            )),
+        }
+    }
+
+    /// An operator whose operands have been checked.
+    fn operator(&self, ast: &IdedExpr, name: &str, operator: Operator, args: &[Info]) -> Result<Info, String> {
+        let kinds: Vec<Kind> = args.iter().map(|info| info.ty.kind()).collect();
+        let refuse = || {
+            let names: Vec<String> = args.iter().map(|info| info.ty.name()).collect();
+            Err(self.error(
+                ast,
+                &format!("found no matching overload for '{name}' applied to '({})'", names.join(", ")),
+            ))
+        };
+        let sum = args.iter().fold(0u64, |sum, info| sum.saturating_add(info.cost));
+        let plain = |kind, cost: u64| Ok(Info::costing(Ty::Plain(kind), sum.saturating_add(cost)));
+        match (operator, kinds.as_slice()) {
+            (Operator::Not, [Kind::Bool | Kind::Any]) => plain(Kind::Bool, 1),
+            (Operator::Negate, [kind @ (Kind::Int | Kind::Double | Kind::Any)]) => plain(*kind, 1),
+            (Operator::Equal | Operator::NotEqual, [_, _]) => {
+                if !args[0].ty.comparable(&args[1].ty) {
+                    return refuse();
+                }
+                let smaller = args[0].size().max.min(args[1].size().max);
+                plain(Kind::Bool, scaled(smaller, 0.1))
+            }
+            (Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual, [a, b]) => {
+                if !ordered(*a, *b) {
+                    return refuse();
+                }
+                let text = matches!((a, b), (Kind::String | Kind::Bytes, _) | (_, Kind::String | Kind::Bytes));
+                let smaller = args[0].size().max.min(args[1].size().max);
+                plain(Kind::Bool, if text { scaled(smaller, 0.1) } else { 1 })
+            }
+            (Operator::In, [_, Kind::List]) => {
+                if !args[0].ty.comparable(&args[1].ty.element()) {
+                    return refuse();
+                }
+                plain(Kind::Bool, args[1].size().max)
+            }
+            (Operator::In, [_, Kind::Map]) => plain(Kind::Bool, 1),
+            (Operator::In, [_, Kind::Any]) => plain(Kind::Bool, args[1].size().max),
+            (Operator::Add, [a, b]) => match added(*a, *b) {
+                Some(Kind::String | Kind::Bytes) => {
+                    let size = args[0].size().plus(args[1].size());
+                    Ok(plain(if *a == Kind::Any { *b } else { *a }, scaled(size.max, 0.1))?.sized(size))
+                }
+                Some(Kind::List) => {
+                    let ty = if *a == Kind::Any { args[1].ty.clone() } else { args[0].ty.clone() };
+                    let mut info = Info::costing(ty, sum.saturating_add(1));
+                    info.size = Some(args[0].size().plus(args[1].size()));
+                    info.item = Some(args[0].item_size().union(args[1].item_size()));
+                    Ok(info)
+                }
+                Some(kind) => plain(kind, 1),
+                None => refuse(),
+            },
+            (_, [a, b]) => match calculated(operator, *a, *b) {
+                Some(kind) => plain(kind, 1),
+                None => refuse(),
+            },
+            _ => refuse(),
+        }
+    }
+}
+
+fn ordered(a: Kind, b: Kind) -> bool {
+    let number = |kind| matches!(kind, Kind::Int | Kind::Uint | Kind::Double);
+    let has_order = |kind| {
+        matches!(
+            kind,
+            Kind::Bool | Kind::String | Kind::Bytes | Kind::Duration | Kind::Timestamp | Kind::Any
+        ) || number(kind)
+    };
+    has_order(a) && has_order(b) && (a == b || a == Kind::Any || b == Kind::Any || (number(a) && number(b)))
+}
+
+fn added(a: Kind, b: Kind) -> Option<Kind> {
+    match (a, b) {
+        (Kind::Any, Kind::Any) => Some(Kind::Any),
+        (Kind::Timestamp, Kind::Duration) | (Kind::Duration, Kind::Timestamp) => Some(Kind::Timestamp),
+        (Kind::Any, kind) | (kind, Kind::Any) => addable(kind).then_some(kind),
+        (a, b) if a == b && addable(a) => Some(a),
+        _ => None,
+    }
+}
+
+fn addable(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Int
+            | Kind::Uint
+            | Kind::Double
+            | Kind::String
+            | Kind::Bytes
+            | Kind::List
+            | Kind::Duration
+            | Kind::Timestamp
+    )
+}
+
+fn calculated(operator: Operator, a: Kind, b: Kind) -> Option<Kind> {
+    let number = |kind| matches!(kind, Kind::Int | Kind::Uint | Kind::Double);
+    match (operator, a, b) {
+        (Operator::Modulo, Kind::Double, _) | (Operator::Modulo, _, Kind::Double) => None,
+        (Operator::Subtract, Kind::Timestamp, Kind::Timestamp) => Some(Kind::Duration),
+        (Operator::Subtract, Kind::Timestamp, Kind::Duration) => Some(Kind::Timestamp),
+        (Operator::Subtract, Kind::Duration, Kind::Duration) => Some(Kind::Duration),
+        (_, Kind::Any, Kind::Any) => Some(Kind::Any),
+        (_, Kind::Any, kind) | (_, kind, Kind::Any) => number(kind).then_some(kind),
+        (_, a, b) if a == b && number(a) => Some(a),
+        _ => None,
+    }
+}
+
+fn constant(literal: &LiteralValue) -> (Expr, Info) {
+    let one = |kind| Info::of(Ty::Plain(kind)).sized(Size::exactly(1));
+    match literal {
+        LiteralValue::Boolean(flag) => (Expr::Bool(*flag.inner()), one(Kind::Bool)),
+        LiteralValue::Int(integer) => (Expr::Int(*integer.inner()), one(Kind::Int)),
+        LiteralValue::UInt(integer) => (Expr::Uint(*integer.inner()), one(Kind::Uint)),
+        LiteralValue::Double(float) => (Expr::Double(*float.inner()), one(Kind::Double)),
+        LiteralValue::Null => (Expr::Null, Info::of(Ty::Plain(Kind::Null))),
+        LiteralValue::String(text) => {
+            let text = text.inner().to_owned();
+            let size = Size::exactly(text.len() as u64);
+            (Expr::String(text), Info::of(Ty::Plain(Kind::String)).sized(size))
+        }
+        LiteralValue::Bytes(bytes) => {
+            let bytes = bytes.inner().to_vec();
+            let size = Size::exactly(bytes.len() as u64);
+            (Expr::Bytes(bytes), Info::of(Ty::Plain(Kind::Bytes)).sized(size))
+        }
+    }
+}
+
+/// The operator that a parsed name means.
+fn operator_of(name: &str) -> Option<Operator> {
+    Some(match name {
+        operators::LOGICAL_NOT => Operator::Not,
+        operators::NEGATE => Operator::Negate,
+        operators::ADD => Operator::Add,
+        operators::SUBSTRACT => Operator::Subtract,
+        operators::MULTIPLY => Operator::Multiply,
+        operators::DIVIDE => Operator::Divide,
+        operators::MODULO => Operator::Modulo,
+        operators::EQUALS => Operator::Equal,
+        operators::NOT_EQUALS => Operator::NotEqual,
+        operators::LESS => Operator::Less,
+        operators::LESS_EQUALS => Operator::LessOrEqual,
+        operators::GREATER => Operator::Greater,
+        operators::GREATER_EQUALS => Operator::GreaterOrEqual,
+        operators::IN => Operator::In,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;
