@@ -112,6 +112,14 @@ mod tests {
 
     const SUBNET: &str = "10.210.4.0/22";
 
+    /// What would be handed out next, given back at once.
+    fn next(addresses: &Addresses, in_use: &BTreeSet<Ipv4Addr>, count: usize) -> Vec<Ipv4Addr> {
+        addresses
+            .reserve("a", SUBNET, in_use, count)
+            .addresses
+            .clone()
+    }
+
     fn address(text: &str) -> Ipv4Addr {
         text.parse().expect("an address")
     }
@@ -136,23 +144,19 @@ mod tests {
     #[test]
     fn addresses_rise_past_what_came_into_use_and_wrap_around() {
         let addresses = Addresses::default();
-        let first = addresses
-            .reserve("a", SUBNET, &BTreeSet::new(), 2)
-            .addresses;
+        let first = next(&addresses, &BTreeSet::new(), 2);
         assert_eq!(first, [address("10.210.4.2"), address("10.210.4.3")]);
         let one = BTreeSet::from([address("10.210.4.2")]);
-        let next = addresses.reserve("a", SUBNET, &one, 1).addresses;
-        assert_eq!(next, [address("10.210.4.3")], "what lapsed is free");
+        let after = next(&addresses, &one, 1);
+        assert_eq!(after, [address("10.210.4.3")], "what lapsed is free");
         // The first is gone: it is not handed out while there are others.
-        let next = addresses
-            .reserve("a", SUBNET, &BTreeSet::new(), 1)
-            .addresses;
-        assert_eq!(next, [address("10.210.4.3")]);
+        let after = next(&addresses, &BTreeSet::new(), 1);
+        assert_eq!(after, [address("10.210.4.3")]);
         let high = BTreeSet::from([address("10.210.6.254")]);
-        let wrapped = addresses.reserve("a", SUBNET, &high, 2).addresses;
+        let wrapped = next(&addresses, &high, 2);
         assert_eq!(wrapped, [address("10.210.6.255"), address("10.210.4.2")]);
         let low = BTreeSet::from([address("10.210.6.254"), address("10.210.4.2")]);
-        let on = addresses.reserve("a", SUBNET, &low, 1).addresses;
+        let on = next(&addresses, &low, 1);
         assert_eq!(
             on,
             [address("10.210.4.3")],
@@ -164,7 +168,7 @@ mod tests {
     fn foreign_addresses_and_odd_subnets_do_no_harm() {
         let addresses = Addresses::default();
         let outside = BTreeSet::from([address("10.210.7.9"), address("192.168.0.1")]);
-        let some = addresses.reserve("a", SUBNET, &outside, 1).addresses;
+        let some = next(&addresses, &outside, 1);
         assert_eq!(some, [address("10.210.4.2")]);
         for subnet in ["", "10.0.0.0", "10.0.0.0/24", "x/22", "10.0.0.0/0"] {
             assert!(

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::events::Events;
 use crate::gate::Gate;
 use crate::hosts::Hosts;
-use crate::hosts::route::Routes;
+use crate::hosts::machine::Machine;
 use crate::install::Install;
 use crate::lease::{Epoch, Holder};
 use crate::metrics::Metrics;
@@ -49,8 +49,8 @@ pub struct Context {
     pub jitter: Arc<Jitter>,
     /// Where the proxy's binary comes from.
     pub proxy_binaries: ProxyBinaries,
-    /// The routes of the machine that a local Engine runs on.
-    pub routes: Routes,
+    /// What the machine that a local Engine runs on can tell.
+    pub machine: Arc<dyn Machine>,
     /// Where the install and the Lease are kept.
     pub system_namespace: String,
 }

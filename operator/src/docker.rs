@@ -30,7 +30,7 @@ pub mod outcome;
 pub mod system;
 pub mod volumes;
 
-pub use endpoint::{ByteStream, Dialer, Endpoint};
+pub use endpoint::{ByteStream, Dialer, Endpoint, EndpointError};
 pub use outcome::{Cause, Outcome};
 
 use client::Client;

@@ -18,7 +18,7 @@ use crate::proxy_client::{Fence, ProxySession};
 use crate::wakes::Wakes;
 
 mod link;
-pub mod route;
+pub mod machine;
 
 /// Steps that run at once on one host, over all objects: an Engine works them off one by one under its own locks, and
 /// more only make each slower.

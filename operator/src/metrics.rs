@@ -3,6 +3,7 @@
 //! Owns the names and labels of all metrics. It must not know why something happened. Invariant: labels come from
 //! closed lists of our own (kinds, steps, outcomes), never from names or messages.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
@@ -32,6 +33,8 @@ const MAX_SCRAPERS: usize = 16;
 const HEAD: Duration = Duration::from_secs(5);
 /// The longest life of a scraper's connection.
 const CONNECTION: Duration = Duration::from_secs(300);
+/// The rest after an accept that failed: file descriptors come back when others are closed.
+const REST: Duration = Duration::from_secs(1);
 /// Bounds of the duration of a pass, in seconds.
 const SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
 
@@ -161,47 +164,73 @@ impl Metrics {
     }
 }
 
-/// Listens for scrapers. An error names the address.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("--metrics-listen {address}: {error}"))
+/// Metrics cannot be shown.
+#[derive(Debug, thiserror::Error)]
+#[error("--metrics-listen {address}: {source}")]
+pub struct MetricsError {
+    /// The address.
+    address: SocketAddr,
+    /// What the system said.
+    source: std::io::Error,
 }
 
-/// Shows the counters under `/metrics` for as long as it is polled.
-pub async fn serve(listener: TcpListener, metrics: Metrics) {
-    let places = Arc::new(Semaphore::new(MAX_SCRAPERS));
-    let mut connections = JoinSet::new();
-    loop {
-        let place = Arc::clone(&places)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!(%error, "cannot accept a scraper");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
+/// The place where scrapers come to, if there is one.
+pub struct Scraped(Option<TcpListener>);
+
+impl Scraped {
+    /// Listens on an address, or nowhere.
+    pub async fn bind(address: Option<SocketAddr>) -> Result<Scraped, MetricsError> {
+        let Some(address) = address else {
+            return Ok(Scraped(None));
         };
-        let metrics = metrics.clone();
-        connections.spawn(async move {
-            let _place = place;
-            let service = hyper::service::service_fn(move |request| {
-                let answer = answer(&request, &metrics);
-                async move { Ok::<_, std::convert::Infallible>(answer) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .serve_connection(TokioIo::new(stream), service);
-            match tokio::time::timeout(CONNECTION, connection).await {
-                Ok(Err(error)) => debug!(%error, "a scraper's connection ended"),
-                Ok(Ok(())) | Err(_) => {}
+        match TcpListener::bind(address).await {
+            Ok(listener) => Ok(Scraped(Some(listener))),
+            Err(source) => Err(MetricsError { address, source }),
+        }
+    }
+
+    /// Shows the counters under `/metrics` for as long as it is polled.
+    pub async fn serve(self, metrics: Metrics) -> Infallible {
+        let Some(listener) = self.0 else {
+            return std::future::pending().await;
+        };
+        let places = Arc::new(Semaphore::new(MAX_SCRAPERS));
+        let mut connections = JoinSet::new();
+        loop {
+            let place = Arc::clone(&places)
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let serving = connection(stream, metrics.clone());
+                    connections.spawn(async move {
+                        let _place = place;
+                        serving.await;
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept a scraper");
+                    tokio::time::sleep(REST).await;
+                }
             }
-        });
-        while connections.try_join_next().is_some() {}
+            while connections.try_join_next().is_some() {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, metrics: Metrics) {
+    let service = hyper::service::service_fn(move |request| {
+        let answer = answer(&request, &metrics);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(CONNECTION, connection).await {
+        Ok(Err(error)) => debug!(%error, "a scraper's connection ended"),
+        Ok(Ok(())) | Err(_) => {}
     }
 }
 
