@@ -10,6 +10,8 @@ mod archive;
 mod behaviour;
 mod clock;
 mod containers;
+mod daemon;
+mod endings;
 mod events;
 mod execs;
 mod faults;
@@ -17,6 +19,7 @@ mod images;
 mod lifecycle;
 mod logs;
 mod networks;
+mod options;
 mod reply;
 mod server;
 mod views;
@@ -34,16 +37,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use operator::docker::{ApiVersion, ByteStream, Dialer, OLDEST_API};
+use operator::docker::{ByteStream, Dialer};
 use serde_json::json;
 use tokio::io::DuplexStream;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 pub use behaviour::Behaviour;
+pub use daemon::Down;
 pub use execs::ExecIo;
 pub use faults::{Applied, Fault, Seen};
-pub use lifecycle::Down;
+pub use options::EngineOptions;
+pub use views::ContainerView;
 pub use world::{File, Phase};
 
 use clock::{Clock, Ids};
@@ -52,91 +57,6 @@ use world::{Container, Files, Image, World};
 
 /// What a connection to the fake Engine holds.
 const BUFFER: usize = 64 << 10;
-
-/// What the fake Engine says it is.
-#[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// Its version.
-    pub engine_version: String,
-    /// The newest API it speaks.
-    pub api_version: ApiVersion,
-    /// As in `/version`.
-    pub architecture: String,
-    /// As in `/info`, for example `Docker Desktop`.
-    pub operating_system: String,
-    /// As in `/info`, for example `name=rootless`.
-    pub security_options: Vec<String>,
-    /// Whether containers survive a restart of the daemon.
-    pub live_restore: bool,
-    /// Its time at the beginning.
-    pub epoch: Timestamp,
-    /// Its ids follow from this: two Engines have two seeds (F23).
-    pub seed: u64,
-}
-
-impl Default for EngineOptions {
-    fn default() -> EngineOptions {
-        EngineOptions {
-            engine_version: "20.10.24".to_owned(),
-            api_version: OLDEST_API,
-            architecture: "amd64".to_owned(),
-            operating_system: "Debian GNU/Linux 12 (bookworm)".to_owned(),
-            security_options: vec!["name=seccomp,profile=default".to_owned()],
-            live_restore: false,
-            epoch: Timestamp::from_second(1_767_225_600).expect("the start of the year 2026"),
-            seed: 1,
-        }
-    }
-}
-
-/// A container as a test looks at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerView {
-    /// Its id.
-    pub id: String,
-    /// Its name, without a slash.
-    pub name: String,
-    /// The image it was made from, as named in its create.
-    pub image: String,
-    /// Its labels, those of the image included.
-    pub labels: BTreeMap<String, String>,
-    /// What it is doing.
-    pub phase: Phase,
-    /// The exit code of its last run.
-    pub exit_code: i64,
-    /// How often it was started.
-    pub runs: u64,
-    /// Its restart policy, `no` for none.
-    pub restart_policy: String,
-    /// Its environment.
-    pub env: Vec<String>,
-    /// The address it has on each network while it is up, or the fixed one while it is not.
-    pub addresses: BTreeMap<String, Option<Ipv4Addr>>,
-}
-
-impl ContainerView {
-    fn of(container: &Container) -> ContainerView {
-        ContainerView {
-            id: container.id.clone(),
-            name: container.name.clone(),
-            image: container.config["Image"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-            labels: container.labels(),
-            phase: container.phase,
-            exit_code: container.exit_code,
-            runs: container.run,
-            restart_policy: container.restart_policy().to_owned(),
-            env: world::strings(&container.config["Env"]),
-            addresses: container
-                .endpoints
-                .iter()
-                .map(|(network, endpoint)| (network.clone(), endpoint.address.or(endpoint.fixed)))
-                .collect(),
-        }
-    }
-}
 
 /// A real program in a fake container: how a test puts an in-process proxy there. The calls come from the Engine's own
 /// tasks and must not block.
@@ -318,6 +238,7 @@ impl FakeEngine {
             config,
             layers: vec![layer],
             files,
+            paths: None,
         };
         world.add_image(image, Some(reference));
         world
@@ -381,7 +302,7 @@ impl FakeEngine {
 
     /// A person freezes a running container: it keeps its connections and answers nothing.
     pub fn pause(&self, container: &str) {
-        lifecycle::pause(&self.shared, container);
+        endings::pause(&self.shared, container);
     }
 
     /// The daemon goes down: connections end, nobody answers, and without live-restore its containers end.
@@ -395,7 +316,7 @@ impl FakeEngine {
                 .values_mut()
                 .for_each(|exec| exec.listed = false);
         } else {
-            lifecycle::end_all(&self.shared, down);
+            daemon::end_all(&self.shared, down);
         }
     }
 
@@ -404,7 +325,7 @@ impl FakeEngine {
         *lock(&self.shared.down) = CancellationToken::new();
         self.shared.world().forget_events();
         if !self.shared.options.live_restore {
-            lifecycle::start_policies(&self.shared, down);
+            daemon::start_policies(&self.shared, down);
         }
     }
 
@@ -529,3 +450,6 @@ impl Dialer for InProcess {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,17 +41,27 @@ pub(super) fn print(time: Option<Timestamp>) -> String {
 #[derive(Debug)]
 pub(super) struct Ids {
     state: u64,
+    count: u64,
 }
 
 impl Ids {
     /// The sequence of `seed`.
     pub(super) fn new(seed: u64) -> Ids {
-        Ids { state: seed }
+        Ids {
+            state: seed,
+            count: 0,
+        }
     }
 
     /// The next id.
     pub(super) fn next(&mut self) -> String {
+        self.count += 1;
         (0..4).map(|_| format!("{:016x}", self.word())).collect()
+    }
+
+    /// How many there have been.
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
     /// One step of splitmix64.

@@ -71,7 +71,13 @@ impl World {
                 .and_then(Value::as_object)
                 .cloned()
                 .unwrap_or_default();
-            merged.extend(config[key].as_object().cloned().unwrap_or_default());
+            merged.extend(
+                config
+                    .get(key)
+                    .and_then(Value::as_object)
+                    .cloned()
+                    .unwrap_or_default(),
+            );
             let absent = merged.is_empty() && key != "Labels";
             config.insert(
                 key.to_owned(),
@@ -251,19 +257,20 @@ fn variable(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
-/// Checks a restart policy as asked for.
-pub(super) fn check_policy(policy: &Value) -> Result<(), Refusal> {
+/// A restart policy as it is kept, if it is one.
+fn check_policy(policy: &Value) -> Result<Value, Refusal> {
+    let retries = policy["MaximumRetryCount"].as_i64().unwrap_or(0);
     match text(&policy["Name"]) {
-        "" | "no" | "always" | "unless-stopped"
-            if policy["MaximumRetryCount"].as_i64().unwrap_or(0) != 0 =>
-        {
+        "" | "no" | "always" | "unless-stopped" if retries != 0 => {
             let name = text(&policy["Name"]);
             Err(Refusal::new(
                 400,
                 format!("maximum retry count cannot be used with restart policy '{name}'"),
             ))
         }
-        "" | "no" | "always" | "unless-stopped" | "on-failure" => Ok(()),
+        "" | "no" | "always" | "unless-stopped" | "on-failure" => {
+            Ok(json!({ "Name": text(&policy["Name"]), "MaximumRetryCount": retries }))
+        }
         name => Err(Refusal::new(
             400,
             format!("invalid restart policy '{name}'"),
@@ -292,7 +299,10 @@ pub(super) fn create(shared: &Shared, asked: &Asked) -> Handled {
     if host["NetworkMode"] == json!("") {
         host.insert("NetworkMode".to_owned(), json!("default"));
     }
-    check_policy(&host["RestartPolicy"])?;
+    host.insert(
+        "RestartPolicy".to_owned(),
+        check_policy(&host["RestartPolicy"])?,
+    );
     let endpoints = body
         .get("NetworkingConfig")
         .map_or(Value::Null, |networking| {
@@ -318,6 +328,7 @@ pub(super) fn create(shared: &Shared, asked: &Asked) -> Handled {
         id: id.clone(),
         name,
         created: world.clock.now(),
+        sequence: world.ids.count(),
         image: image.id,
         config,
         host,
@@ -372,12 +383,17 @@ pub(super) fn update(shared: &Shared, asked: &Asked) -> Handled {
     let body = asked.json()?;
     let mut world = shared.world();
     let id = world.find(&asked.target)?.id.clone();
-    check_policy(&body["RestartPolicy"])?;
+    let policy = check_policy(&body["RestartPolicy"])?;
     let known = empty_host_config();
     let container = world.find_mut(&id)?;
     let changes = body.as_object().into_iter().flatten();
     for (key, value) in changes.filter(|(key, value)| !value.is_null() && known.contains_key(*key))
     {
+        let value = if key == "RestartPolicy" {
+            &policy
+        } else {
+            value
+        };
         container.host.insert(key.clone(), value.clone());
     }
     world.tell_of(&id, "update", &[]);
@@ -402,7 +418,7 @@ pub(super) fn list(shared: &Shared, asked: &Asked) -> Handled {
         })
         .collect();
     // Youngest first, as the Engine lists them.
-    listed.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
+    listed.sort_by_key(|container| std::cmp::Reverse(container.sequence));
     let views: Vec<Value> = listed
         .into_iter()
         .map(|container| container.summary(&world))

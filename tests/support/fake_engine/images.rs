@@ -1,7 +1,7 @@
 //! Images of the fake Engine: loaded, imported or scripted, never pulled. `RepoDigests` stays empty, as on an Engine
 //! 20.10 (F24), and two imports of one archive have two ids (F23).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use bytes::Bytes;
@@ -75,7 +75,10 @@ pub(super) fn inspect(shared: &Shared, asked: &Asked) -> Handled {
     let world = shared.world();
     let name = &asked.target;
     let image = world.image(name).ok_or_else(|| {
-        Refusal::new(404, format!("no such image: {name}: No such image: {name}"))
+        Refusal::new(
+            404,
+            format!("no such image: {name}: No such image: {}", with_tag(name)),
+        )
     })?;
     Ok(json_reply(200, &image.view(&world)))
 }
@@ -162,12 +165,13 @@ pub(super) fn load(shared: &Shared, asked: &Asked) -> Handled {
             serde_json::from_slice(raw).map_err(|error| bad(&error.to_string()))?;
         let mut config = empty_config();
         config.extend(document["config"].as_object().cloned().unwrap_or_default());
-        let mut files = Files::new();
+        let (mut files, mut paths) = (Files::new(), BTreeSet::new());
         for layer in super::world::strings(&entry["Layers"]) {
             let layer = part(&layer).ok_or_else(|| bad("a layer is missing"))?;
-            let layer = unpack(&Bytes::copy_from_slice(layer), MAX_FILE)
+            let (some, all) = unpack_all(&Bytes::copy_from_slice(layer), MAX_FILE)
                 .map_err(|error| bad(&error.to_string()))?;
-            files.extend(layer);
+            files.extend(some);
+            paths.extend(all);
         }
         let mut world = shared.world();
         let image = Image {
@@ -176,6 +180,7 @@ pub(super) fn load(shared: &Shared, asked: &Asked) -> Handled {
             config,
             layers: super::world::strings(&document["rootfs"]["diff_ids"]),
             files,
+            paths: Some(paths),
         };
         let id = image.id.clone();
         let tags = super::world::strings(&entry["RepoTags"]);
@@ -197,8 +202,8 @@ pub(super) fn import(shared: &Shared, asked: &Asked) -> Handled {
     if asked.parameter("fromSrc") != "-" {
         return Err(Refusal::new(500, "the fake Engine reaches no registry"));
     }
-    let files =
-        unpack(&asked.body, MAX_FILE).map_err(|error| Refusal::new(500, error.to_string()))?;
+    let (files, paths) =
+        unpack_all(&asked.body, MAX_FILE).map_err(|error| Refusal::new(500, error.to_string()))?;
     let mut config = empty_config();
     for change in asked.parameters("changes") {
         apply_change(&mut config, change).map_err(|problem| Refusal::new(400, problem))?;
@@ -218,6 +223,7 @@ pub(super) fn import(shared: &Shared, asked: &Asked) -> Handled {
         config,
         layers: vec![format!("sha256:{}", hex(&Sha256::digest(&asked.body)))],
         files,
+        paths: Some(paths),
     };
     let id = image.id.clone();
     world.add_image(image, reference.as_deref());
@@ -262,7 +268,6 @@ pub(super) fn apply_change(config: &mut Map<String, Value>, change: &str) -> Res
         }
         "USER" => _ = config.insert("User".to_owned(), json!(rest)),
         "WORKDIR" => _ = config.insert("WorkingDir".to_owned(), json!(rest)),
-        "STOPSIGNAL" => _ = config.insert("StopSignal".to_owned(), json!(rest)),
         "VOLUME" => {
             let paths = list(rest).unwrap_or_else(|_| vec![rest.to_owned()]);
             paths
@@ -270,7 +275,12 @@ pub(super) fn apply_change(config: &mut Map<String, Value>, change: &str) -> Res
                 .for_each(|path| set(config, "Volumes", path, json!({})));
         }
         "HEALTHCHECK" => _ = config.insert("Healthcheck".to_owned(), healthcheck(rest)?),
-        other => return Err(format!("{other} is not a valid change command")),
+        other => {
+            return Err(format!(
+                "{} is not a valid change command",
+                other.to_ascii_lowercase()
+            ));
+        }
     }
     Ok(())
 }
@@ -337,35 +347,38 @@ fn push(config: &mut Map<String, Value>, key: &str, value: &str) {
 }
 
 fn set(config: &mut Map<String, Value>, key: &str, name: &str, value: Value) {
-    let mut map: BTreeMap<String, Value> = config[key]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
+    let mut map = config
+        .get(key)
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     map.insert(name.to_owned(), value);
-    config.insert(key.to_owned(), json!(map));
+    config.insert(key.to_owned(), Value::Object(map));
 }
 
 /// The plain files of an archive of at most `limit` bytes each, by absolute path.
 pub(super) fn unpack(archive: &Bytes, limit: u64) -> std::io::Result<Files> {
-    let mut files = Files::new();
+    let (files, _) = unpack_all(archive, limit)?;
+    Ok(files)
+}
+
+/// As [`unpack`], with the paths of all files, larger ones too.
+fn unpack_all(archive: &Bytes, limit: u64) -> std::io::Result<(Files, BTreeSet<String>)> {
+    let (mut files, mut paths) = (Files::new(), BTreeSet::new());
     for entry in tar::Archive::new(archive.as_ref()).entries()? {
         let mut entry = entry?;
-        let header = entry.header();
-        if !header.entry_type().is_file() || header.size()? > limit {
+        if !entry.header().entry_type().is_file() {
             continue;
         }
-        let (mode, uid, gid) = (header.mode()?, header.uid()?, header.gid()?);
-        let path = format!(
-            "/{}",
-            entry
-                .path()?
-                .display()
-                .to_string()
-                .trim_start_matches("./")
-                .trim_start_matches('/')
-        );
+        let path = entry.path()?.display().to_string();
+        let path = format!("/{}", path.trim_start_matches("./").trim_start_matches('/'));
+        paths.insert(path.clone());
+        let header = entry.header();
+        if header.size()? > limit {
+            continue;
+        }
+        let mode = header.mode().unwrap_or(0o644);
+        let (uid, gid) = (header.uid().unwrap_or(0), header.gid().unwrap_or(0));
         let mut content = Vec::new();
         entry.read_to_end(&mut content)?;
         files.insert(
@@ -378,7 +391,7 @@ pub(super) fn unpack(archive: &Bytes, limit: u64) -> std::io::Result<Files> {
             },
         );
     }
-    Ok(files)
+    Ok((files, paths))
 }
 
 fn hex(bytes: &[u8]) -> String {

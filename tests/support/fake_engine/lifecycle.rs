@@ -1,5 +1,4 @@
-//! What happens to the containers of the fake Engine in time: start, end, stop, kill, remove, Docker's own restarts,
-//! health. Every wait is on tokio's clock.
+//! What happens to the containers of the fake Engine in time: start, end, Docker's own restarts, health. Every wait is on tokio's clock.
 //!
 //! Invariant: a run of a process has a number, and whatever is still on its way for an earlier run does nothing.
 
@@ -21,9 +20,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// A process that ran so long starts over with the first wait.
 const RESETS_BACKOFF: Duration = Duration::from_secs(10);
 /// The exit code of a killed process.
-const KILLED: i64 = 137;
-/// What a stop waits when nobody says.
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+pub(super) const KILLED: i64 = 137;
 /// The interval of a health check that names none.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
 /// After how many failed checks in a row a container is unhealthy when the check does not say.
@@ -62,8 +59,9 @@ pub(super) async fn start(shared: &Arc<Shared>, asked: &Asked) -> Handled {
 pub(super) fn launch(shared: &Arc<Shared>, id: &str) -> Result<(), Refusal> {
     let mut world = shared.world();
     let attached = world.attach(id);
+    let program_error = world.program_error(id);
     let container = world.find_mut(id)?;
-    let problem = match (&attached, &container.behaviour.start_error) {
+    let problem = match (&attached, &program_error) {
         (Err(refusal), _) => Some((128, refusal.clone())),
         (Ok(_), Some(error)) => Some((127, Refusal::new(400, error.clone()))),
         (Ok(_), None) => None,
@@ -108,6 +106,22 @@ pub(super) fn launch(shared: &Arc<Shared>, id: &str) -> Result<(), Refusal> {
 }
 
 impl World {
+    /// Why the runtime cannot start the program of a container.
+    fn program_error(&self, id: &str) -> Option<String> {
+        let container = self.find(id).ok()?;
+        if container.behaviour.start_error.is_some() {
+            return container.behaviour.start_error.clone();
+        }
+        let paths = self.images.get(&container.image)?.paths.as_ref()?;
+        let program = container.command().into_iter().next().unwrap_or_default();
+        let missing = !paths.contains(&program) && !container.files.contains_key(&program);
+        missing.then(|| {
+            format!(
+                "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"{program}\": stat {program}: no such file or directory: unknown"
+            )
+        })
+    }
+
     /// Gives a container its addresses.
     fn attach(&mut self, id: &str) -> Result<Vec<Network>, Refusal> {
         let mut networks = Vec::new();
@@ -119,11 +133,7 @@ impl World {
                 .network(endpoint.network.as_deref().unwrap_or(&name))?
                 .clone();
             let address = self.allocate(&network, endpoint.fixed);
-            let endpoint_id = if network.has_addresses() {
-                self.ids.next()
-            } else {
-                String::new()
-            };
+            let endpoint_id = self.ids.next();
             let container = self.find_mut(id)?;
             let short = container.id[..12].to_owned();
             let endpoint = container
@@ -337,260 +347,5 @@ async fn watch_health(shared: Arc<Shared>, id: String, run: u64) {
         if before != after {
             world.tell_of(&id, &format!("health_status: {after}"), &[]);
         }
-    }
-}
-
-/// `POST /containers/{id}/stop`: it answers when the process has ended, and goes on when the client is gone (F6).
-pub(super) async fn stop(shared: &Arc<Shared>, asked: &Asked) -> Handled {
-    let (id, run, takes, grace) = {
-        let mut world = shared.world();
-        let container = world.find_mut(&asked.target)?;
-        let id = container.id.clone();
-        match container.phase {
-            Phase::Created | Phase::Exited => return Ok(empty_reply(304)),
-            Phase::Restarting => {
-                container.phase = Phase::Exited;
-                container.stopped_by_hand = true;
-                world.tell_of(&id, "stop", &[]);
-                return Ok(empty_reply(204));
-            }
-            Phase::Running => {}
-        }
-        let configured = container
-            .config
-            .get("StopTimeout")
-            .and_then(Value::as_u64)
-            .map(Duration::from_secs);
-        let grace = asked.parameter("t").parse().ok().map(Duration::from_secs);
-        let grace = grace.or(configured).unwrap_or(DEFAULT_GRACE);
-        container.ends_for_good = true;
-        container.stopped_by_hand = true;
-        container.life.send_replace(Life::Ending);
-        let found = (
-            id.clone(),
-            container.run,
-            container.behaviour.stop_takes,
-            grace,
-        );
-        world.tell_of(&id, "kill", &[("signal", "15")]);
-        found
-    };
-    let in_time = takes.filter(|takes| *takes <= grace);
-    end_within(shared, &id, run, in_time.unwrap_or(grace)).await;
-    if in_time.is_none() {
-        shared.world().tell_of(&id, "kill", &[("signal", "9")]);
-    }
-    finish(shared, &id, run, if in_time.is_some() { 0 } else { KILLED });
-    shared.world().tell_of(&id, "stop", &[]);
-    Ok(empty_reply(204))
-}
-
-/// Waits until run `run` has ended by itself, at most `limit`.
-async fn end_within(shared: &Arc<Shared>, id: &str, run: u64, limit: Duration) {
-    let life = match shared.world().find(id) {
-        Ok(container) if container.run == run => container.life.subscribe(),
-        Ok(_) | Err(_) => return,
-    };
-    let mut life = life;
-    // Either way the time is over; the sender lives as long as the container.
-    let _ = time::timeout(limit, life.wait_for(|life| *life == Life::Gone)).await;
-}
-
-/// `POST /containers/{id}/kill`. To Docker that is a stop by hand (F39).
-pub(super) fn kill(shared: &Arc<Shared>, asked: &Asked) -> Handled {
-    let name = asked.parameter("signal");
-    let number = match name.strip_prefix("SIG").unwrap_or(name) {
-        "" | "KILL" | "9" => 9,
-        "TERM" | "15" => 15,
-        "INT" | "2" => 2,
-        "HUP" | "1" => 1,
-        "USR1" | "10" => 10,
-        "USR2" | "12" => 12,
-        _ => return Err(Refusal::new(400, format!("Invalid signal: {name}"))),
-    };
-    let (id, run, takes) = {
-        let prefix = |refusal: Refusal| {
-            Refusal::new(
-                refusal.status,
-                format!(
-                    "Cannot kill container: {}: {}",
-                    asked.target, refusal.message
-                ),
-            )
-        };
-        let mut world = shared.world();
-        let container = world.find_mut(&asked.target).map_err(prefix)?;
-        let id = container.id.clone();
-        match container.phase {
-            Phase::Created | Phase::Exited => {
-                return Err(prefix(Refusal::new(
-                    409,
-                    format!("Container {id} is not running"),
-                )));
-            }
-            Phase::Restarting => {
-                container.phase = Phase::Exited;
-                container.stopped_by_hand = true;
-                return Ok(empty_reply(204));
-            }
-            Phase::Running => {}
-        }
-        container.ends_for_good = true;
-        container.stopped_by_hand = true;
-        if matches!(number, 2 | 15) {
-            container.life.send_replace(Life::Ending);
-        }
-        let found = (id.clone(), container.run, container.behaviour.stop_takes);
-        world.tell_of(&id, "kill", &[("signal", &number.to_string())]);
-        found
-    };
-    match (number, takes) {
-        (9, _) => finish(shared, &id, run, KILLED),
-        (2 | 15, Some(takes)) => {
-            let shared = Arc::clone(shared);
-            tokio::spawn(async move {
-                time::sleep(takes).await;
-                finish(&shared, &id, run, 0);
-            });
-        }
-        _ => {}
-    }
-    Ok(empty_reply(204))
-}
-
-/// `POST /containers/{id}/unpause`.
-pub(super) fn unpause(shared: &Shared, asked: &Asked) -> Handled {
-    let mut world = shared.world();
-    let container = world.find_mut(&asked.target)?;
-    let id = container.id.clone();
-    if !container.paused.send_replace(false) {
-        return Err(Refusal::new(500, format!("Container {id} is not paused")));
-    }
-    world.tell_of(&id, "unpause", &[]);
-    Ok(empty_reply(204))
-}
-
-/// A person freezes a running container.
-pub(super) fn pause(shared: &Shared, container: &str) {
-    let mut world = shared.world();
-    let Ok(container) = world.find_mut(container) else {
-        return;
-    };
-    if container.is_running() && !container.paused.send_replace(true) {
-        let id = container.id.clone();
-        world.tell_of(&id, "pause", &[]);
-    }
-}
-
-/// `DELETE /containers/{id}`.
-pub(super) fn remove(shared: &Arc<Shared>, asked: &Asked) -> Handled {
-    let running = {
-        let mut world = shared.world();
-        let container = world.find_mut(&asked.target)?;
-        let (id, phase) = (container.id.clone(), container.phase);
-        let live = matches!(phase, Phase::Running | Phase::Restarting);
-        if live && !asked.flag("force") {
-            let word = container.word();
-            let first = if container.is_paused() {
-                "Unpause and then stop"
-            } else {
-                "Stop"
-            };
-            let message = format!(
-                "You cannot remove a {word} container {id}. {first} the container before attempting removal or force remove"
-            );
-            return Err(Refusal::new(409, message));
-        }
-        container.ends_for_good = true;
-        if container.phase == Phase::Restarting {
-            container.phase = Phase::Exited;
-        }
-        let run = container.is_running().then_some(container.run);
-        if run.is_some() {
-            world.tell_of(&id, "kill", &[("signal", "9")]);
-        }
-        run.map(|run| (id, run))
-    };
-    if let Some((id, run)) = running {
-        finish(shared, &id, run, KILLED);
-    }
-    let mut world = shared.world();
-    let id = world.find(&asked.target)?.id.clone();
-    world.tell_of(&id, "destroy", &[]);
-    let Some(container) = world.containers.remove(&id) else {
-        return Ok(empty_reply(204));
-    };
-    world.execs.retain(|_, exec| exec.container != id);
-    if asked.flag("v") {
-        for mount in container
-            .mounts
-            .iter()
-            .filter(|mount| mount.kind == "volume")
-        {
-            if world
-                .volumes
-                .get(&mount.source)
-                .is_some_and(|volume| volume.anonymous)
-            {
-                world.volumes.remove(&mount.source);
-            }
-        }
-    }
-    Ok(empty_reply(204))
-}
-
-/// How the daemon went down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Down {
-    /// SIGKILL: its containers die with it (F14).
-    Killed,
-    /// SIGTERM: it stops its containers first.
-    Terminated,
-}
-
-/// Ends all processes with the daemon.
-pub(super) fn end_all(shared: &Arc<Shared>, down: Down) {
-    let running: Vec<(String, u64, i64)> = {
-        let mut world = shared.world();
-        world
-            .containers
-            .values_mut()
-            .filter_map(|container| {
-                container.ends_for_good = true;
-                if container.phase == Phase::Restarting {
-                    container.phase = Phase::Exited;
-                }
-                let stops = down == Down::Terminated && container.behaviour.stop_takes.is_some();
-                let code = if stops { 0 } else { KILLED };
-                container
-                    .is_running()
-                    .then(|| (container.id.clone(), container.run, code))
-            })
-            .collect()
-    };
-    for (id, run, code) in running {
-        finish(shared, &id, run, code);
-    }
-}
-
-/// Starts what the restart policies want after the daemon has come up, in the order of ids, which is no order (F15).
-pub(super) fn start_policies(shared: &Arc<Shared>, down: Down) {
-    let wanted: Vec<String> = shared
-        .world()
-        .containers
-        .values()
-        .filter(|container| container.started.is_some() && !container.is_running())
-        .filter(|container| match container.restart_policy() {
-            "always" => true,
-            "on-failure" => container.exit_code != 0 && !container.stopped_by_hand,
-            // F14: after a crash of the daemon it stays down.
-            "unless-stopped" => down == Down::Terminated && !container.stopped_by_hand,
-            _ => false,
-        })
-        .map(|container| container.id.clone())
-        .collect();
-    for id in wanted {
-        // It fails for the reasons that are then in the container's state.
-        let _ = launch(shared, &id);
     }
 }

@@ -411,8 +411,9 @@ pub(super) fn disconnect(shared: &Shared, asked: &Asked) -> Handled {
     let container = world.find_mut(text(&body["Container"]))?;
     let id = container.id.clone();
     if container.endpoints.remove(&network.name).is_none() {
+        let article = if container.is_running() { "" } else { "the " };
         let message = format!(
-            "container {id} is not connected to network {}",
+            "container {id} is not connected to {article}network {}",
             network.name
         );
         return Err(Refusal::new(500, message));

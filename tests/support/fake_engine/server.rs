@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::faults::{Applied, Fault, Seen};
 use super::reply::{Asked, Body, Handled, Refusal, bytes_reply, json_reply};
 use super::{
-    Shared, archive, containers, events, execs, images, lifecycle, logs, networks, volumes,
+    Shared, archive, containers, endings, events, execs, images, lifecycle, logs, networks, volumes,
 };
 
 /// Who sends requests over a connection.
@@ -173,12 +173,12 @@ async fn perform(
         "GET /containers/{id}/json" => containers::inspect(shared, asked),
         "POST /containers/create" => containers::create(shared, asked),
         "POST /containers/{id}/start" => lifecycle::start(shared, asked).await,
-        "POST /containers/{id}/stop" => lifecycle::stop(shared, asked).await,
-        "POST /containers/{id}/kill" => lifecycle::kill(shared, asked),
-        "POST /containers/{id}/unpause" => lifecycle::unpause(shared, asked),
+        "POST /containers/{id}/stop" => endings::stop(shared, asked).await,
+        "POST /containers/{id}/kill" => endings::kill(shared, asked),
+        "POST /containers/{id}/unpause" => endings::unpause(shared, asked),
         "POST /containers/{id}/rename" => containers::rename(shared, asked),
         "POST /containers/{id}/update" => containers::update(shared, asked),
-        "DELETE /containers/{id}" => lifecycle::remove(shared, asked),
+        "DELETE /containers/{id}" => endings::remove(shared, asked),
         "GET /containers/{id}/logs" => logs::read(shared, asked),
         "PUT /containers/{id}/archive" => archive::put(shared, asked),
         "GET /containers/{id}/archive" => archive::get(shared, asked),

@@ -1,6 +1,7 @@
 //! How the fake Engine shows a container: whole, as inspect does, and in short, as a list does.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use super::world::{Container, Phase, World, strings};
 
 impl Container {
     /// Program and arguments.
-    fn command(&self) -> Vec<String> {
+    pub(super) fn command(&self) -> Vec<String> {
         [
             strings(&self.config["Entrypoint"]),
             strings(&self.config["Cmd"]),
@@ -110,5 +111,54 @@ impl Container {
             "HostConfig": { "NetworkMode": self.host["NetworkMode"] },
             "NetworkSettings": { "Networks": self.networks_view(world) }, "Mounts": self.mounts_view(),
         })
+    }
+}
+
+/// A container as a test looks at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerView {
+    /// Its id.
+    pub id: String,
+    /// Its name, without a slash.
+    pub name: String,
+    /// The image it was made from, as named in its create.
+    pub image: String,
+    /// Its labels, those of the image included.
+    pub labels: BTreeMap<String, String>,
+    /// What it is doing.
+    pub phase: Phase,
+    /// The exit code of its last run.
+    pub exit_code: i64,
+    /// How often it was started.
+    pub runs: u64,
+    /// Its restart policy, `no` for none.
+    pub restart_policy: String,
+    /// Its environment.
+    pub env: Vec<String>,
+    /// The address it has on each network while it is up, or the fixed one while it is not.
+    pub addresses: BTreeMap<String, Option<Ipv4Addr>>,
+}
+
+impl ContainerView {
+    pub(super) fn of(container: &Container) -> ContainerView {
+        ContainerView {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            image: container.config["Image"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            labels: container.labels(),
+            phase: container.phase,
+            exit_code: container.exit_code,
+            runs: container.run,
+            restart_policy: container.restart_policy().to_owned(),
+            env: strings(&container.config["Env"]),
+            addresses: container
+                .endpoints
+                .iter()
+                .map(|(network, endpoint)| (network.clone(), endpoint.address.or(endpoint.fixed)))
+                .collect(),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Everything that exists on the fake Engine, and how one finds it. Plain data: what happens to it is in the files
 //! beside this one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ pub(super) struct Image {
     pub(super) config: Map<String, Value>,
     pub(super) layers: Vec<String>,
     pub(super) files: Files,
+    /// The paths of all its files, large ones too; `None` for a scripted image, which has every program.
+    pub(super) paths: Option<BTreeSet<String>>,
 }
 
 /// A volume.
@@ -168,6 +170,8 @@ pub(super) struct Container {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) created: Timestamp,
+    /// Counts up with every create.
+    pub(super) sequence: u64,
     pub(super) image: String,
     pub(super) config: Map<String, Value>,
     pub(super) host: Map<String, Value>,
