@@ -121,7 +121,7 @@ impl Judgement {
 
     fn verdicts(&self, pass: &Pass<'_>) -> Vec<Verdict> {
         use ConditionStatus::{False, True};
-        use ConditionType::{Available, Ready, Reconciling, Stalled};
+        use ConditionType::{Ready, Reconciling, Stalled};
         let mut verdicts = Vec::new();
         if self.ready {
             verdicts.push(verdict(Ready, True, Reason::Succeeded, &self.words));

@@ -158,7 +158,16 @@ fn end(pass: &mut Pass<'_>, number: u64, outcome: Outcome) {
     let now = moment::recorded(pass.now);
     let name = pass.release_name(number);
     let stable = pass.stable.map(|stable| pass.release_name(stable));
+    let log = if outcome == Outcome::RolledBack {
+        last_words(pass, number)
+    } else {
+        String::new()
+    };
     let stage = pass.stage_mut(number);
+    // One that was still running when it failed has its log only now.
+    if !stage.message.contains('\n') {
+        stage.message = crds::condition::bounded(format!("{}{log}", stage.message));
+    }
     stage.outcome = Some(outcome);
     stage.since = Some(now);
     stage.unknown_since = None;
@@ -191,6 +200,17 @@ fn end(pass: &mut Pass<'_>, number: u64, outcome: Outcome) {
             message: crds::condition::bounded(message),
         });
     }
+}
+
+/// The last log lines of the first failed instance of a release that has any.
+fn last_words(pass: &Pass<'_>, number: u64) -> String {
+    pass.instances
+        .iter()
+        .filter(|i| Some(i.revision()) == pass.revision(number))
+        .filter(|i| i.state == InstanceState::Failed)
+        .map(trial::log)
+        .find(|log| !log.is_empty())
+        .unwrap_or_default()
 }
 
 /// The class of what was observed, for a state.

@@ -21,6 +21,19 @@ const MOST_RESTARTS: u32 = 3;
 /// The span in which restarts are counted, in seconds.
 const WINDOW_SECONDS: u32 = 300;
 
+/// What the record counts after [`Restarts::Loop`]: as if it had been brought back twice.
+pub(crate) const LOOPED: u32 = 2;
+
+/// When Docker may be left to start an instance again: at once when it is proven, and for one that
+/// came back more than once only after it ran for the whole window.
+pub(crate) fn armed_at(instance: &Instance, proven: Option<Timestamp>) -> Option<Timestamp> {
+    if instance.restarts < LOOPED {
+        return proven;
+    }
+    let started = instance.container()?.started_at?;
+    proven.map(|proven| proven.max(moment::after(started, WINDOW_SECONDS)))
+}
+
 /// Seconds between the end of a run and the next start. One that did its work when it ended is
 /// started at once the first time: it was stopped by hand, or crashed for the first time.
 pub(crate) fn pause(instance: &Instance, container: &ContainerFacts) -> u32 {

@@ -1,7 +1,7 @@
 //! From intents and facts to steps, host by host.
 //!
-//! Owns the order on a host: what gives something back first, then the policy, the section, and
-//! only then what stops, removes, creates and starts. Must not choose who runs. Invariants: no
+//! Owns the order on a host: what gives something back first, then the policy, the section, what
+//! creates and starts, and only then what stops and removes. Must not choose who runs. Invariants: no
 //! step on a host that is not known; nothing stops before it is drained, and nothing is created
 //! that the record does not hold.
 
@@ -26,10 +26,10 @@ struct Ordered {
     disarm: Vec<Step>,
     push: Vec<Step>,
     arm: Vec<Step>,
-    stop: Vec<Step>,
-    remove: Vec<Step>,
     create: Vec<Step>,
     start: Vec<Step>,
+    stop: Vec<Step>,
+    remove: Vec<Step>,
 }
 
 impl Ordered {
@@ -39,12 +39,12 @@ impl Ordered {
             disarm,
             push,
             arm,
-            stop,
-            remove,
             create,
             start,
+            stop,
+            remove,
         } = self;
-        [restore, disarm, push, arm, stop, remove, create, start].concat()
+        [restore, disarm, push, arm, create, start, stop, remove].concat()
     }
 }
 
@@ -239,9 +239,8 @@ fn keep_running(
         policy: to,
     };
     let min_ready = pass.pipeline.spec.strategy.min_ready_seconds;
-    let proven = pass.instances[index]
-        .proven_at(min_ready)
-        .is_some_and(|at| at <= pass.now);
+    let instance = &pass.instances[index];
+    let armed = steady::armed_at(instance, instance.proven_at(min_ready));
     match policy {
         Policy::Never => {
             if container.restart_policy != RestartPolicy::No {
@@ -253,9 +252,12 @@ fn keep_running(
             crash_loop(pass, index, container);
         }
         Policy::WhenProven => {
-            if container.restart_policy != RestartPolicy::Always && works && proven {
+            let due = armed.is_some_and(|at| at <= pass.now);
+            if container.restart_policy != RestartPolicy::Always && works && due {
                 steps.arm.push(set(RestartPolicy::Always));
                 pass.instances[index].restarts = container.restart_count;
+            } else if let Some(at) = armed.filter(|_| works) {
+                pass.wake_at(at);
             }
         }
     }
@@ -281,7 +283,7 @@ fn count(instance: &mut Instance, container: &ContainerFacts, judged: Restarts) 
             instance.since_anew = true;
         }
         Restarts::Loop => {
-            instance.restarts = 0;
+            instance.restarts = steady::LOOPED;
             instance.state = InstanceState::Warming;
         }
     }
@@ -321,7 +323,7 @@ fn between_runs(
     }
     stop(pass, index, container, steps);
     if judged == Restarts::Loop {
-        pass.instances[index].restarts = 0;
+        pass.instances[index].restarts = steady::LOOPED;
     }
     pass.instances[index].state = InstanceState::BackOff;
     crash_loop(pass, index, container);

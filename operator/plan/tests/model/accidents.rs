@@ -1,0 +1,191 @@
+//! What happens by hand or by accident, and how it is put right.
+
+use crds::condition::{ConditionStatus, ConditionType};
+use plan::fact::ContainerState;
+
+use crate::app::{App, later};
+use crate::stories::{condition, installed};
+use crate::world::World;
+
+fn first(world: &World) -> String {
+    world.hosts["a"].containers.keys().next().cloned().unwrap()
+}
+
+fn healed(world: &mut World, answering: usize) {
+    assert!(world.rest(120), "{}", world.trace());
+    world.assert_at_rest();
+    assert_eq!(world.answering(), answering, "{}", world.trace());
+    assert_eq!(world.releases.len(), 1, "healed by the same release");
+}
+
+#[test]
+fn a_container_removed_by_hand_is_back_in_the_first_pass_under_the_next_attempt() {
+    let mut world = installed(&["a"], 2);
+    let id = first(&world);
+    world.host("a").containers.remove(&id);
+    let plan = world.pass().unwrap();
+    assert!(plan.to_string().contains("0-2 at"), "{plan}");
+    healed(&mut world, 2);
+}
+
+#[test]
+fn a_container_stopped_by_hand_is_started_in_the_first_pass() {
+    let mut world = installed(&["a"], 2);
+    let id = first(&world);
+    let now = world.now;
+    world.host("a").containers.get_mut(&id).unwrap().halt(now);
+    let plan = world.pass().unwrap();
+    assert!(plan.to_string().contains("start default.shop"), "{plan}");
+    healed(&mut world, 2);
+    assert_eq!(first(&world), id);
+}
+
+#[test]
+fn a_renamed_and_a_frozen_container_are_put_right() {
+    let mut world = installed(&["a"], 2);
+    let id = first(&world);
+    world.host("a").containers.get_mut(&id).unwrap().name = "mine".to_owned();
+    healed(&mut world, 2);
+    world.host("a").containers.get_mut(&id).unwrap().state = ContainerState::Paused;
+    healed(&mut world, 2);
+    assert_eq!(first(&world), id);
+}
+
+#[test]
+fn a_lost_network_is_followed_by_new_attempts() {
+    let mut world = installed(&["a"], 2);
+    let now = world.now;
+    for container in world.host("a").containers.values_mut() {
+        container.halt(now);
+    }
+    world.host("a").network = None;
+    assert!(world.rest(60), "{}", world.trace());
+    world.host("a").network = Some("net-2".to_owned());
+    healed(&mut world, 2);
+    assert!(world.hosts["a"].containers.values().all(|c| c.instance.attempt == 2), "{}", world.trace());
+}
+
+#[test]
+fn an_address_that_is_not_the_recorded_one_is_followed_by_a_new_attempt() {
+    let mut world = installed(&["a"], 2);
+    let id = first(&world);
+    world.host("a").containers.get_mut(&id).unwrap().address = "10.210.0.77".parse().unwrap();
+    healed(&mut world, 2);
+    assert!(!world.hosts["a"].containers.contains_key(&id));
+}
+
+#[test]
+fn a_lost_section_is_pushed_again() {
+    let mut world = installed(&["a"], 2);
+    world.host("a").section = None;
+    world.host("a").entered.clear();
+    healed(&mut world, 2);
+}
+
+#[test]
+fn a_foreign_container_in_the_way_is_not_touched() {
+    let mut world = installed(&["a"], 1);
+    world.release("shop:2", App::good());
+    let name = {
+        let mut ahead = world.clone();
+        ahead.until("the new one exists", |w| w.hosts["a"].containers.len() == 2);
+        let old = first(&ahead);
+        let new = ahead.hosts["a"].containers.iter().find(|(id, _)| **id != old);
+        new.map(|(_, c)| c.name.clone()).unwrap()
+    };
+    world.host("a").foreign.insert(name, "f".repeat(64));
+    assert!(!world.rest(20), "{}", world.trace());
+    world.assert_sound();
+    let status = world.pipeline.as_ref().and_then(|p| p.status.clone()).unwrap();
+    assert!(status.conditions.iter().any(|c| c.reason == crds::Reason::ForeignObject), "{}", world.trace());
+    world.host("a").foreign.clear();
+    assert!(world.rest(200), "{}", world.trace());
+    assert_eq!(world.summary(), "Serving shop-2");
+}
+
+#[test]
+fn an_unreachable_host_freezes_a_rollout_and_counts_for_no_deadline() {
+    let mut world = installed(&["a", "b"], 4);
+    world.release("shop:2", App::good());
+    world.until("it has begun", |w| {
+        w.hosts.values().map(|h| h.containers.len()).sum::<usize>() > 5
+    });
+    world.host("b").reachable = false;
+    let done = world.done.len();
+    world.rest(500);
+    world.assert_sound();
+    assert!(!world.done[done..].iter().any(|s| s.ends_with("on b")), "{}", world.trace());
+    assert_eq!(condition(&world, ConditionType::Reconciling), ConditionStatus::True);
+    world.host("b").reachable = true;
+    assert!(world.rest(300), "{}", world.trace());
+    world.assert_at_rest();
+    assert_eq!(world.summary(), "Serving shop-2", "{}", world.trace());
+    assert_eq!(world.answering(), 4);
+}
+
+#[test]
+fn a_silent_proxy_freezes_its_host() {
+    let mut world = installed(&["a"], 2);
+    world.host("a").proxy_reachable = false;
+    world.release("shop:2", App::good());
+    world.rest(200);
+    world.assert_sound();
+    assert!(!world.done.iter().any(|s| s.starts_with("create default") && s.contains("0-1 at") && s.contains("10.210.0.4")));
+    assert_eq!(condition(&world, ConditionType::Available), ConditionStatus::Unknown, "{}", world.trace());
+    world.host("a").proxy_reachable = true;
+    assert!(world.rest(300), "{}", world.trace());
+    assert_eq!(world.summary(), "Serving shop-2");
+}
+
+#[test]
+fn a_crash_loop_is_backed_off_and_shown() {
+    let mut world = installed(&["a"], 2);
+    let id = first(&world);
+    world.host("a").containers.get_mut(&id).unwrap().app = App::exits(2_000);
+    let before = world.done.len();
+    world.rest(1200);
+    world.assert_sound();
+    let starts = world.done[before..].iter().filter(|s| s.starts_with("start")).count();
+    assert!((2..=8).contains(&starts), "{starts}\n{}", world.trace());
+    world.host("a").containers.get_mut(&id).unwrap().app = App::good();
+    healed(&mut world, 2);
+}
+
+#[test]
+fn an_erased_status_leads_to_the_same_containers() {
+    for when in [0, 400, 900, 1600, 2500, 4000, 6000, 9000, 60_000] {
+        let mut world = installed(&["a"], 3);
+        world.release("shop:2", App::good());
+        let at = later(world.now, when);
+        world.until("the moment", |w| w.now >= at || w.summary() == "Serving shop-2");
+        let mut other = world.clone();
+        for release in other.releases.values_mut() {
+            release.status = None;
+        }
+        assert!(world.rest(300) && other.rest(300), "{when}: {}", other.trace());
+        world.assert_at_rest();
+        other.assert_at_rest();
+        let names = |world: &World| -> Vec<(String, u32)> {
+            world.hosts["a"]
+                .containers
+                .values()
+                .map(|c| (c.instance.revision.to_string(), c.instance.slot))
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect()
+        };
+        assert_eq!(names(&world), names(&other), "{when}: {}", other.trace());
+    }
+}
+
+#[test]
+fn lost_releases_are_made_again_and_adopt_what_runs() {
+    let mut world = installed(&["a"], 2);
+    let before: Vec<String> = world.hosts["a"].containers.keys().cloned().collect();
+    world.releases.clear();
+    assert!(world.rest(100), "{}", world.trace());
+    world.assert_at_rest();
+    assert_eq!(world.summary(), "Serving shop-2");
+    let after: Vec<String> = world.hosts["a"].containers.keys().cloned().collect();
+    assert_eq!(before, after, "{}", world.trace());
+}

@@ -1,0 +1,15 @@
+//! A model of the world that `plan` decides about: hosts, containers, a proxy each, and an API.
+//!
+//! Time is driven, every effect takes hold at once or is cut where a test says so, and every step
+//! is held against the promises before and after. Nothing here does I/O.
+
+mod accidents;
+mod act;
+mod app;
+mod check;
+mod crashes;
+mod engine;
+mod observe;
+mod properties;
+mod stories;
+mod world;
