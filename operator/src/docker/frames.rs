@@ -35,16 +35,12 @@ impl Splitter {
         buffer: &mut BytesMut,
     ) -> Result<Option<(Channel, Bytes)>, NotFramed> {
         loop {
-            if let Some((channel, left)) = self.current.take() {
-                if left > 0 {
-                    if buffer.is_empty() {
-                        self.current = Some((channel, left));
-                        return Ok(None);
-                    }
-                    let piece = buffer.split_to(left.min(buffer.len())).freeze();
-                    self.current = Some((channel, left - piece.len()));
-                    return Ok(Some((channel, piece)));
-                }
+            if let Some((channel, left)) = self.current.take()
+                && left > 0
+            {
+                let piece = buffer.split_to(left.min(buffer.len())).freeze();
+                self.current = Some((channel, left - piece.len()));
+                return Ok((!piece.is_empty()).then_some((channel, piece)));
             }
             if buffer.len() < HEADER {
                 return Ok(None);

@@ -173,76 +173,23 @@ impl World {
         host: &Map<String, Value>,
     ) -> Result<Vec<Mount>, Refusal> {
         let mut mounts = Vec::new();
-        for mount in host
-            .get("Mounts")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let kind = text(&mount["Type"]).to_owned();
-            let source = text(&mount["Source"]).to_owned();
-            if kind == "volume" {
-                let labels = mount["VolumeOptions"]
-                    .as_object()
-                    .map(labels_of)
-                    .filter(|labels| !labels.is_empty());
-                self.ensure_volume(&source, labels, false);
-            }
-            let (target, writable) = (
-                text(&mount["Target"]).to_owned(),
-                mount["ReadOnly"] != json!(true),
-            );
-            mounts.push(Mount {
-                kind,
-                source,
-                target,
-                writable,
-                mode: "z",
-            });
+        let asked = host.get("Mounts").and_then(Value::as_array);
+        for mount in asked.into_iter().flatten() {
+            mounts.push(self.mount(mount));
         }
         for bind in strings(&host["Binds"]) {
-            let parts: Vec<&str> = bind.split(':').collect();
-            let [source, target, options @ ..] = parts.as_slice() else {
-                return Err(Refusal::new(
-                    400,
-                    format!("invalid volume specification: '{bind}'"),
-                ));
-            };
-            let kind = if source.starts_with('/') {
-                "bind"
-            } else {
-                "volume"
-            };
-            if kind == "volume" {
-                self.ensure_volume(source, None, false);
-            }
-            let writable = !options
-                .iter()
-                .any(|options| options.split(',').any(|option| option == "ro"));
-            let (kind, source, target) =
-                (kind.to_owned(), (*source).to_owned(), (*target).to_owned());
-            mounts.push(Mount {
-                kind,
-                source,
-                target,
-                writable,
-                mode: "z",
-            });
+            mounts.push(self.bind(&bind)?);
         }
-        let declared: Vec<String> = config["Volumes"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(path, _)| path.clone())
-            .collect();
-        for target in declared {
-            if mounts.iter().any(|mount: &Mount| mount.target == target) {
+        let declared = config["Volumes"].as_object().into_iter().flatten();
+        for (target, _) in declared {
+            if mounts.iter().any(|mount| mount.target == *target) {
                 continue;
             }
             let source = self.ids.next();
             self.ensure_volume(&source, None, true);
+            let (kind, target) = ("volume".to_owned(), target.clone());
             mounts.push(Mount {
-                kind: "volume".to_owned(),
+                kind,
                 source,
                 target,
                 writable: true,
@@ -250,6 +197,53 @@ impl World {
             });
         }
         Ok(mounts)
+    }
+
+    /// One entry of `Mounts`.
+    fn mount(&mut self, asked: &Value) -> Mount {
+        let kind = text(&asked["Type"]).to_owned();
+        let source = text(&asked["Source"]).to_owned();
+        if kind == "volume" {
+            let labels = asked["VolumeOptions"].as_object().map(labels_of);
+            self.ensure_volume(&source, labels.filter(|labels| !labels.is_empty()), false);
+        }
+        let target = text(&asked["Target"]).to_owned();
+        let writable = asked["ReadOnly"] != json!(true);
+        Mount {
+            kind,
+            source,
+            target,
+            writable,
+            mode: "z",
+        }
+    }
+
+    /// One entry of `Binds`: `source:target` or `source:target:ro`.
+    fn bind(&mut self, asked: &str) -> Result<Mount, Refusal> {
+        let parts: Vec<&str> = asked.split(':').collect();
+        let [source, target, options @ ..] = parts.as_slice() else {
+            let message = format!("invalid volume specification: '{asked}'");
+            return Err(Refusal::new(400, message));
+        };
+        let kind = if source.starts_with('/') {
+            "bind"
+        } else {
+            "volume"
+        };
+        if kind == "volume" {
+            self.ensure_volume(source, None, false);
+        }
+        let read_only = options
+            .iter()
+            .any(|options| options.split(',').any(|option| option == "ro"));
+        let (kind, source, target) = (kind.to_owned(), (*source).to_owned(), (*target).to_owned());
+        Ok(Mount {
+            kind,
+            source,
+            target,
+            writable: !read_only,
+            mode: "z",
+        })
     }
 }
 
@@ -278,6 +272,24 @@ fn check_policy(policy: &Value) -> Result<Value, Refusal> {
     }
 }
 
+/// The complete `HostConfig` of a new container.
+fn host_config(body: &Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
+    let mut host = empty_host_config();
+    let wanted = body.get("HostConfig").and_then(Value::as_object);
+    for (key, value) in wanted.into_iter().flatten() {
+        let known = host.contains_key(key) || MORE_HOST_FIELDS.contains(&key.as_str());
+        if known && !value.is_null() {
+            host.insert(key.clone(), value.clone());
+        }
+    }
+    if host["NetworkMode"] == json!("") {
+        host.insert("NetworkMode".to_owned(), json!("default"));
+    }
+    let policy = check_policy(&host["RestartPolicy"])?;
+    host.insert("RestartPolicy".to_owned(), policy);
+    Ok(host)
+}
+
 /// `POST /containers/create`.
 pub(super) fn create(shared: &Shared, asked: &Asked) -> Handled {
     let body = asked.json()?;
@@ -286,23 +298,7 @@ pub(super) fn create(shared: &Shared, asked: &Asked) -> Handled {
         .ok_or_else(|| Refusal::new(400, "the body is no object"))?;
     let reference = text(body.get("Image").unwrap_or(&Value::Null)).to_owned();
     let mut world = shared.world();
-    let mut host = empty_host_config();
-    let wanted = body
-        .get("HostConfig")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
-    host.extend(wanted.into_iter().filter(|(key, value)| {
-        !value.is_null()
-            && (MORE_HOST_FIELDS.contains(&key.as_str()) || empty_host_config().contains_key(key))
-    }));
-    if host["NetworkMode"] == json!("") {
-        host.insert("NetworkMode".to_owned(), json!("default"));
-    }
-    host.insert(
-        "RestartPolicy".to_owned(),
-        check_policy(&host["RestartPolicy"])?,
-    );
+    let host = host_config(body)?;
     let endpoints = body
         .get("NetworkingConfig")
         .map_or(Value::Null, |networking| {

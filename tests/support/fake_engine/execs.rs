@@ -189,75 +189,91 @@ impl Session {
             mut life,
             cut,
         } = self;
-        let Ok(client) = upgrade.await else { return };
-        let (mut from_client, mut to_client) = io::split(TokioIo::new(client));
-        let (from_command, mut to_command) = io::split(ours);
-        let (pieces, mut outgoing) = mpsc::channel::<Bytes>(PIECES);
+        let Ok(client) = upgrade.await else {
+            return shared.end_exec(&exec, KILLED);
+        };
+        let (from_client, to_client) = io::split(TokioIo::new(client));
+        let (from_command, to_command) = io::split(ours);
+        let (pieces, outgoing) = mpsc::channel::<Bytes>(PIECES);
         let outputs = [
             tokio::spawn(read_pieces(from_command, false, pieces.clone())),
             tokio::spawn(read_pieces(errors, true, pieces)),
         ];
-        let (stdin, cut_in) = (exec.stdin, cut.clone());
-        let input = tokio::spawn(async move {
-            tokio::select! {
-                // When the client ends its side, the command gets the end of its stdin, if it has one.
-                _ = io::copy(&mut from_client, &mut to_command) => {}
-                () = cut_in.cancelled() => {}
-            }
-            if stdin && !cut_in.is_cancelled() {
-                let _ = to_command.shutdown().await;
-            }
-            drop(from_client);
-            std::future::pending::<()>().await;
-        });
+        let input = tokio::spawn(feed(from_client, to_command, exec.stdin, cut.clone()));
+        let writer = tokio::spawn(write_pieces(outgoing, to_client, cut));
         let mut command = tokio::spawn(run);
-        let end = async {
-            tokio::select! {
-                code = &mut command => code.unwrap_or(KILLED),
-                _ = life.wait_for(|life| *life == Life::Gone) => {
-                    command.abort();
-                    KILLED
-                }
+        let code = tokio::select! {
+            code = &mut command => code.unwrap_or(KILLED),
+            _ = life.wait_for(|life| *life == Life::Gone) => {
+                command.abort();
+                KILLED
             }
         };
-        let writer = tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    () = cut.cancelled() => break,
-                    piece = outgoing.recv() => match piece {
-                        Some(piece) if to_client.write_all(&piece).await.is_ok() => {}
-                        Some(_) => break,
-                        None => {
-                            let _ = to_client.shutdown().await;
-                            break;
-                        }
-                    },
-                }
-            }
-            // Nobody reads any more; the command may write on.
-            drop(to_client);
-            while outgoing.recv().await.is_some() {}
-        });
-        let code = end.await;
-        {
-            let mut world = shared.world();
-            if let Some(exec) = world.execs.get_mut(&exec.id) {
-                exec.running = false;
-                exec.code = Some(code);
-            }
-            let code = code.to_string();
-            world.tell_of(
-                &exec.container,
-                "exec_die",
-                &[("execID", &exec.id), ("exitCode", &code)],
-            );
-        }
+        shared.end_exec(&exec, code);
         input.abort();
         for output in outputs {
             let _ = output.await;
         }
         let _ = writer.await;
     }
+}
+
+impl Shared {
+    /// Notes how a command has ended.
+    fn end_exec(&self, exec: &Exec, code: i64) {
+        let mut world = self.world();
+        if let Some(exec) = world.execs.get_mut(&exec.id) {
+            exec.running = false;
+            exec.code = Some(code);
+        }
+        let code = code.to_string();
+        let attributes = [("execID", exec.id.as_str()), ("exitCode", &code)];
+        world.tell_of(&exec.container, "exec_die", &attributes);
+    }
+}
+
+/// Gives a command what its client writes. When the client ends its side, the command gets the end of its stdin, if it
+/// has one; when the daemon goes, it does not (F20).
+async fn feed(
+    mut client: impl io::AsyncRead + Unpin,
+    mut command: impl io::AsyncWrite + Unpin,
+    stdin: bool,
+    cut: CancellationToken,
+) {
+    tokio::select! {
+        _ = io::copy(&mut client, &mut command) => {}
+        () = cut.cancelled() => {}
+    }
+    if stdin && !cut.is_cancelled() {
+        let _ = command.shutdown().await;
+    }
+    drop(client);
+    // Its end of the pipe stays open until the command has ended.
+    std::future::pending::<()>().await;
+}
+
+/// Gives a client what a command has written, until the command has closed both outputs.
+async fn write_pieces(
+    mut pieces: mpsc::Receiver<Bytes>,
+    mut client: impl io::AsyncWrite + Unpin,
+    cut: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = cut.cancelled() => break,
+            piece = pieces.recv() => match piece {
+                Some(piece) if client.write_all(&piece).await.is_ok() => {}
+                Some(_) => break,
+                None => {
+                    let _ = client.shutdown().await;
+                    break;
+                }
+            },
+        }
+    }
+    // Nobody reads any more; the command may write on.
+    drop(client);
+    while pieces.recv().await.is_some() {}
 }
 
 /// Frames one output of a command until it closes it.
