@@ -129,7 +129,11 @@ mod tests {
         assert_eq!(good, Some(Identity::named(ADMIN)));
         assert!(check.identify(&headers("Bearer wrong")).is_none());
         assert!(check.identify(&headers(&token)).is_none());
-        assert!(check.identify(&headers(&format!("Basic {token}"))).is_none());
+        assert!(
+            check
+                .identify(&headers(&format!("Basic {token}")))
+                .is_none()
+        );
         assert!(check.identify(&HeaderMap::new()).is_none());
     }
 }

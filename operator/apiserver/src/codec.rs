@@ -109,11 +109,9 @@ fn read_entry(entry: &str, offer: Offer) -> Option<(f32, Output)> {
     let shape = match (offer, kind, group) {
         (_, "", _) => Shape::Object,
         (Offer::Objects, "Table", "meta.k8s.io") => Shape::Table(meta_version?),
-        (
-            Offer::Objects,
-            "PartialObjectMetadata" | "PartialObjectMetadataList",
-            "meta.k8s.io",
-        ) => Shape::Metadata(meta_version?),
+        (Offer::Objects, "PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io") => {
+            Shape::Metadata(meta_version?)
+        }
         (Offer::Discovery, "APIGroupDiscoveryList", "apidiscovery.k8s.io") => match version {
             "v2" => Shape::Discovery("v2"),
             "v2beta1" => Shape::Discovery("v2beta1"),
@@ -134,7 +132,9 @@ impl Output {
     pub fn encode(&self, value: &Value) -> Result<Vec<u8>, ApiError> {
         let bytes = match (self.encoding, self.pretty) {
             (Encoding::Json, false) => serde_json::to_vec(value).map_err(ApiError::internal)?,
-            (Encoding::Json, true) => serde_json::to_vec_pretty(value).map_err(ApiError::internal)?,
+            (Encoding::Json, true) => {
+                serde_json::to_vec_pretty(value).map_err(ApiError::internal)?
+            }
             (Encoding::Yaml, _) => serde_saphyr::to_string(value)
                 .map_err(ApiError::internal)?
                 .into_bytes(),
@@ -338,7 +338,10 @@ mod tests {
             Offer::Objects,
         );
         assert_eq!(table.expect("acceptable").shape, Shape::Table("v1"));
-        let go = accept("application/vnd.kubernetes.protobuf,application/json", Offer::Objects);
+        let go = accept(
+            "application/vnd.kubernetes.protobuf,application/json",
+            Offer::Objects,
+        );
         assert_eq!(go.expect("acceptable"), Output::default());
         let only = accept("application/vnd.kubernetes.protobuf", Offer::Objects);
         assert_eq!(only.expect_err("no such codec here").code(), 406);
@@ -356,19 +359,26 @@ mod tests {
         let json = br#"{"spec":{"a":1,"a":2,"list":[{"b":1,"b":2}]},"x":null}"#;
         let decoded = decode(None, json).expect("valid");
         assert_eq!(decoded.duplicates, ["spec.a", "spec.list[0].b"]);
-        assert_eq!(decoded.value, json!({"spec": {"a": 2, "list": [{"b": 2}]}, "x": null}));
+        assert_eq!(
+            decoded.value,
+            json!({"spec": {"a": 2, "list": [{"b": 2}]}, "x": null})
+        );
     }
 
     #[test]
     fn yaml_is_read_as_json_is() {
         let yaml = HeaderValue::from_static("application/yaml; charset=utf-8");
-        let decoded = decode(Some(&yaml), b"a: 1\nb: [x, 'true', true]\nc: ~\nd: 1.5\n").expect("valid");
+        let decoded =
+            decode(Some(&yaml), b"a: 1\nb: [x, 'true', true]\nc: ~\nd: 1.5\n").expect("valid");
         assert_eq!(
             decoded.value,
             json!({"a": 1, "b": ["x", "true", true], "c": null, "d": 1.5})
         );
         let protobuf = HeaderValue::from_static("application/vnd.kubernetes.protobuf");
-        assert_eq!(decode(Some(&protobuf), b"").expect_err("no codec").code(), 415);
+        assert_eq!(
+            decode(Some(&protobuf), b"").expect_err("no codec").code(),
+            415
+        );
     }
 
     #[test]

@@ -70,32 +70,46 @@ pub fn complete(store: &Store, definition: &mut Value, live: Option<&Value>, now
         "acceptedNames": accepted,
         "storedVersions": versions,
     });
+    let was_established = is_established(definition);
+    judge_names(&mut status, conflict, was_established, now);
+    if object::is_terminating(definition) {
+        let message = "CustomResource deletion is in progress";
+        set_condition(
+            &mut status,
+            now,
+            "Terminating",
+            true,
+            "InstanceDeletionInProgress",
+            message,
+        );
+    }
+    definition["status"] = status;
+}
+
+/// Names that are free are accepted; names that were accepted once stay served.
+fn judge_names(
+    status: &mut Value,
+    conflict: Option<(&'static str, String)>,
+    was_established: bool,
+    now: Timestamp,
+) {
+    let mut set = |kind, holds, reason, message: &str| {
+        set_condition(status, now, kind, holds, reason, message);
+    };
     match conflict {
         None => {
-            set_condition(&mut status, now, "NamesAccepted", true, "NoConflicts", "no conflicts found");
-            set_condition(
-                &mut status,
-                now,
-                "Established",
-                true,
-                "InitialNamesAccepted",
-                "the initial names have been accepted",
-            );
+            set("NamesAccepted", true, "NoConflicts", "no conflicts found");
+            let message = "the initial names have been accepted";
+            set("Established", true, "InitialNamesAccepted", message);
         }
         Some((reason, message)) => {
-            set_condition(&mut status, now, "NamesAccepted", false, reason, &message);
-            // Names that were accepted once stay served.
-            if !is_established(definition) {
+            set("NamesAccepted", false, reason, &message);
+            if !was_established {
                 let message = "not all names are accepted";
-                set_condition(&mut status, now, "Established", false, "NotAccepted", message);
+                set("Established", false, "NotAccepted", message);
             }
         }
     }
-    if object::is_terminating(definition) {
-        let message = "CustomResource deletion is in progress";
-        set_condition(&mut status, now, "Terminating", true, "InstanceDeletionInProgress", message);
-    }
-    definition["status"] = status;
 }
 
 fn storage_version(spec: &Value) -> Option<Value> {
@@ -127,7 +141,10 @@ fn set_condition(
         status["conditions"] = json!([fresh]);
         return;
     };
-    match conditions.iter_mut().find(|condition| condition["type"] == kind) {
+    match conditions
+        .iter_mut()
+        .find(|condition| condition["type"] == kind)
+    {
         None => conditions.push(fresh),
         Some(known) => {
             if known["status"] != text {
@@ -150,9 +167,16 @@ impl Names {
     fn of(names: &Value) -> Self {
         let text = |field: &str| names.get(field).and_then(Value::as_str).map(str::to_owned);
         let short = names.get("shortNames").and_then(Value::as_array);
-        let short = short.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned));
+        let short = short
+            .into_iter()
+            .flatten()
+            .filter_map(|name| name.as_str().map(str::to_owned));
         Self {
-            resources: text("plural").into_iter().chain(text("singular")).chain(short).collect(),
+            resources: text("plural")
+                .into_iter()
+                .chain(text("singular"))
+                .chain(short)
+                .collect(),
             kinds: text("kind").into_iter().chain(text("listKind")).collect(),
         }
     }
@@ -164,15 +188,21 @@ fn name_conflict(
     definition: &Value,
     spec: &Value,
 ) -> Option<(&'static str, String)> {
-    let group = spec.get("group").and_then(Value::as_str).unwrap_or_default();
+    let group = spec
+        .get("group")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let mut used = Names {
         resources: BTreeSet::new(),
         kinds: BTreeSet::new(),
     };
     for kind in builtin::all().iter().filter(|kind| kind.group == group) {
-        used.resources.extend([kind.plural, kind.singular].map(str::to_owned));
-        used.resources.extend(kind.short_names.iter().map(ToString::to_string));
-        used.kinds.extend([kind.kind, kind.list_kind].map(str::to_owned));
+        used.resources
+            .extend([kind.plural, kind.singular].map(str::to_owned));
+        used.resources
+            .extend(kind.short_names.iter().map(ToString::to_string));
+        used.kinds
+            .extend([kind.kind, kind.list_kind].map(str::to_owned));
     }
     let listing = store.list(&Arc::from(DEFINITIONS), None, None).ok()?;
     for (key, stored) in listing.items {
@@ -223,7 +253,9 @@ pub async fn tend(hub: Arc<Hub>) {
             }
         };
         let goes_on = if leaving.failed {
-            tokio::time::timeout(RETRY_AFTER, wait).await.unwrap_or(true)
+            tokio::time::timeout(RETRY_AFTER, wait)
+                .await
+                .unwrap_or(true)
         } else {
             wait.await
         };
@@ -242,8 +274,7 @@ struct Leaving {
 }
 
 fn concerns(change: &Event, leaving: &BTreeSet<Arc<str>>) -> bool {
-    &*change.key.resource == DEFINITIONS
-        || change.deleted && leaving.contains(&change.key.resource)
+    &*change.key.resource == DEFINITIONS || change.deleted && leaving.contains(&change.key.resource)
 }
 
 async fn pass(hub: &Arc<Hub>) -> Leaving {
@@ -282,8 +313,17 @@ async fn refresh(hub: &Arc<Hub>, key: &Key, stored: &Stored, leaving: &mut Leavi
 /// Deletes the objects of a terminating definition; the last one lets it go.
 async fn finish(hub: &Arc<Hub>, key: &Key, stored: &Stored, leaving: &mut Leaving) {
     let definition = stored.value();
-    let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let storage: Arc<str> = Arc::from(format!("{}/{}", text("/spec/group"), text("/spec/names/plural")));
+    let text = |pointer: &str| {
+        definition
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let storage: Arc<str> = Arc::from(format!(
+        "{}/{}",
+        text("/spec/group"),
+        text("/spec/names/plural")
+    ));
     let storages = hub.registry.catalog().storages();
     if let Some(served) = storages.get(&storage)
         && let Ok(listing) = hub.store.list(&storage, None, None)
@@ -294,7 +334,8 @@ async fn finish(hub: &Arc<Hub>, key: &Key, stored: &Stored, leaving: &mut Leavin
             }
             let options = DeleteOptions::default();
             let removed = handlers::remove_for(hub, ACTOR, served, &instance, &options).await;
-            leaving.failed |= removed.is_err_and(|error| error.code() != http::StatusCode::NOT_FOUND);
+            leaving.failed |=
+                removed.is_err_and(|error| error.code() != http::StatusCode::NOT_FOUND);
         }
     }
     leaving.resources.insert(Arc::clone(&storage));

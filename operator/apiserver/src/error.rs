@@ -22,17 +22,20 @@ pub struct Cause {
 
 /// What went wrong with a request, ready to be answered.
 ///
-/// The message is for people and never carries the content of a Secret.
+/// The message is for people and never carries the content of a Secret. Boxed, because nearly every function here
+/// returns one and nearly none fails.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct ApiError {
+#[error("{}", .0.message)]
+pub struct ApiError(Box<Refusal>);
+
+#[derive(Clone, Debug)]
+struct Refusal {
     code: StatusCode,
     reason: &'static str,
     message: String,
     name: String,
     group: String,
     kind: String,
-    uid: String,
     causes: Vec<Cause>,
     retry_after_seconds: u32,
 }
@@ -58,23 +61,22 @@ impl std::fmt::Display for Named<'_> {
 
 impl ApiError {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Refusal {
             code,
             reason,
             message: message.into(),
             name: String::new(),
             group: String::new(),
             kind: String::new(),
-            uid: String::new(),
             causes: Vec::new(),
             retry_after_seconds: 0,
-        }
+        }))
     }
 
     fn about(mut self, what: Named<'_>, name: &str) -> Self {
-        self.group = what.group.to_owned();
-        self.kind = what.resource.to_owned();
-        self.name = name.to_owned();
+        self.0.group = what.group.to_owned();
+        self.0.kind = what.resource.to_owned();
+        self.0.name = name.to_owned();
         self
     }
 
@@ -133,7 +135,7 @@ impl ApiError {
             "Conflict",
             conflict_message(conflicts),
         );
-        error.causes = conflicts
+        error.0.causes = conflicts
             .iter()
             .map(|conflict| Cause {
                 reason: "FieldManagerConflict".to_owned(),
@@ -157,7 +159,7 @@ impl ApiError {
             format!("{kind} \"{name}\" is invalid: {list}"),
         )
         .about(kind, name);
-        error.causes = errors
+        error.0.causes = errors
             .iter()
             .map(|field| Cause {
                 reason: field.kind.reason().to_owned(),
@@ -236,7 +238,7 @@ impl ApiError {
                 "unable to create new content in namespace {namespace} because it is being terminated"
             ),
         );
-        error.causes.push(Cause {
+        error.0.causes.push(Cause {
             reason: "NamespaceTerminating".to_owned(),
             message: format!("namespace {namespace} is being terminated"),
             field: "metadata.namespace".to_owned(),
@@ -256,7 +258,7 @@ impl ApiError {
     /// 429: over a limit that passes; the client is told when to come back.
     pub fn too_many(message: impl Into<String>) -> Self {
         let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message);
-        error.retry_after_seconds = 1;
+        error.0.retry_after_seconds = 1;
         error
     }
 
@@ -268,9 +270,13 @@ impl ApiError {
     /// 504: the client has seen a newer state than this server has.
     pub fn version_ahead(wanted: u64, current: u64) -> Self {
         let message = format!("Too large resource version: {wanted}, current: {current}");
-        let mut error = Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", format!("Timeout: {message}"));
-        error.retry_after_seconds = 1;
-        error.causes.push(Cause {
+        let mut error = Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "Timeout",
+            format!("Timeout: {message}"),
+        );
+        error.0.retry_after_seconds = 1;
+        error.0.causes.push(Cause {
             reason: "ResourceVersionTooLarge".to_owned(),
             message: "Too large resource version".to_owned(),
             field: String::new(),
@@ -285,7 +291,7 @@ impl ApiError {
             "ServiceUnavailable",
             message,
         );
-        error.retry_after_seconds = 1;
+        error.0.retry_after_seconds = 1;
         error
     }
 
@@ -300,40 +306,39 @@ impl ApiError {
 
     /// The HTTP code.
     pub fn code(&self) -> StatusCode {
-        self.code
+        self.0.code
     }
 
     /// Whether an object of that name was there first.
     pub fn is_already_exists(&self) -> bool {
-        self.reason == "AlreadyExists"
+        self.0.reason == "AlreadyExists"
     }
 
     /// Seconds for the `Retry-After` header, when there is one.
     pub fn retry_after_seconds(&self) -> Option<u32> {
-        (self.retry_after_seconds > 0).then_some(self.retry_after_seconds)
+        (self.0.retry_after_seconds > 0).then_some(self.0.retry_after_seconds)
     }
 
     /// The answer's body: a `metav1.Status`.
     pub fn status(&self) -> Value {
         let mut details = serde_json::Map::new();
         for (key, value) in [
-            ("name", &self.name),
-            ("group", &self.group),
-            ("kind", &self.kind),
-            ("uid", &self.uid),
+            ("name", &self.0.name),
+            ("group", &self.0.group),
+            ("kind", &self.0.kind),
         ] {
             if !value.is_empty() {
                 details.insert(key.to_owned(), json!(value));
             }
         }
-        if !self.causes.is_empty() {
-            let causes = self.causes.iter().map(Cause::to_value).collect();
+        if !self.0.causes.is_empty() {
+            let causes = self.0.causes.iter().map(Cause::to_value).collect();
             details.insert("causes".to_owned(), Value::Array(causes));
         }
-        if self.retry_after_seconds > 0 {
+        if self.0.retry_after_seconds > 0 {
             details.insert(
                 "retryAfterSeconds".to_owned(),
-                json!(self.retry_after_seconds),
+                json!(self.0.retry_after_seconds),
             );
         }
         let mut status = json!({
@@ -341,13 +346,13 @@ impl ApiError {
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
-            "message": self.message,
-            "reason": self.reason,
+            "message": self.0.message,
+            "reason": self.0.reason,
         });
-        if !details.is_empty() || self.code == StatusCode::NOT_FOUND {
+        if !details.is_empty() || self.0.code == StatusCode::NOT_FOUND {
             status["details"] = Value::Object(details);
         }
-        status["code"] = json!(self.code.as_u16());
+        status["code"] = json!(self.0.code.as_u16());
         status
     }
 }

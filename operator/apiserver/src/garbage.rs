@@ -136,8 +136,15 @@ impl Collector {
             self.judge_due(&event.key, &event.object);
         }
         // An owner that waits for this object may be able to go on, whether it is gone or has only forgotten its owner.
-        let before = event.previous.as_ref().map(|old| old.head.owner_references.as_slice());
-        for owner in head.owner_references.iter().chain(before.unwrap_or_default()) {
+        let before = event
+            .previous
+            .as_ref()
+            .map(|old| old.head.owner_references.as_slice());
+        for owner in head
+            .owner_references
+            .iter()
+            .chain(before.unwrap_or_default())
+        {
             if let Some(key) = owner_key(&self.hub.registry.catalog(), &event.key, owner) {
                 let waits = self.hub.store.get(&key);
                 if waits.is_some_and(|found| propagation(&found).is_some()) {
@@ -188,7 +195,9 @@ impl Collector {
         match propagation(&stored) {
             Some(Propagation::Orphan) => self.orphan(key, &stored).await,
             Some(Propagation::Foreground) => self.finish_foreground(key, &stored).await,
-            Some(Propagation::Background) | None if stored.head.owner_references.is_empty() => Ok(()),
+            Some(Propagation::Background) | None if stored.head.owner_references.is_empty() => {
+                Ok(())
+            }
             Some(Propagation::Background) | None => self.judge(key, &stored).await,
         }
     }
@@ -211,7 +220,8 @@ impl Collector {
                 continue;
             };
             let mut owners = found.head.owner_references.iter();
-            blocked |= owners.any(|owner| owner.uid == *uid && owner.block_owner_deletion == Some(true));
+            blocked |=
+                owners.any(|owner| owner.uid == *uid && owner.block_owner_deletion == Some(true));
             if found.head.deletion_timestamp.is_none() {
                 self.queue(dependent);
             }
@@ -267,7 +277,9 @@ impl Collector {
         match handlers::remove_for(&self.hub, ACTOR, &served, key, &options).await {
             Ok(_) => Ok(()),
             // It is gone, or it changed and its change brings it here again.
-            Err(error) if matches!(error.code(), StatusCode::NOT_FOUND | StatusCode::CONFLICT) => Ok(()),
+            Err(error) if matches!(error.code(), StatusCode::NOT_FOUND | StatusCode::CONFLICT) => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -290,22 +302,32 @@ impl Collector {
 
     async fn forget(&self, key: &Key, uids: &BTreeSet<String>) -> Result<(), ApiError> {
         let storages = self.hub.registry.catalog().storages();
-        let (Some(served), Some(found)) = (storages.get(&key.resource), self.hub.store.get(key)) else {
+        let (Some(served), Some(found)) = (storages.get(&key.resource), self.hub.store.get(key))
+        else {
             return Ok(());
         };
         let uid = &found.head.uid;
         handlers::edit_for(&self.hub, ACTOR, served, key, uid, |dependent| {
-            let references = dependent.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+            let references = dependent
+                .pointer("/metadata/ownerReferences")
+                .and_then(Value::as_array);
             let kept: Vec<Value> = references
                 .into_iter()
                 .flatten()
                 .filter(|reference| {
-                    let uid = reference.get("uid").and_then(Value::as_str).unwrap_or_default();
+                    let uid = reference
+                        .get("uid")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default();
                     !uids.contains(uid)
                 })
                 .cloned()
                 .collect();
-            let value = if kept.is_empty() { Value::Null } else { json!(kept) };
+            let value = if kept.is_empty() {
+                Value::Null
+            } else {
+                json!(kept)
+            };
             object::set_meta(dependent, "ownerReferences", value);
         })
         .await
@@ -336,7 +358,13 @@ enum OwnerState {
 /// How a terminating object wants its dependents dealt with.
 fn propagation(stored: &Stored) -> Option<Propagation> {
     stored.head.deletion_timestamp.as_ref()?;
-    let has = |finalizer: &str| stored.head.finalizers.iter().any(|known| known == finalizer);
+    let has = |finalizer: &str| {
+        stored
+            .head
+            .finalizers
+            .iter()
+            .any(|known| known == finalizer)
+    };
     if has(ORPHAN) {
         Some(Propagation::Orphan)
     } else if has(FOREGROUND) {

@@ -20,7 +20,9 @@ pub(crate) use loops::{create_for, edit_for};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WARNING, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WARNING, WWW_AUTHENTICATE,
+};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
@@ -155,7 +157,9 @@ where
 {
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
     let mut output = codec::negotiate(parts.headers.get(ACCEPT), Offer::Objects)?;
-    output.pretty = query.get("pretty").is_some_and(|wanted| wanted != "false" && wanted != "0");
+    output.pretty = query
+        .get("pretty")
+        .is_some_and(|wanted| wanted != "false" && wanted != "0");
     if access::is_review(&target) {
         let _counted = hub.limits.enter(Load::Read, &identity)?;
         let body = read_body(body).await?;
@@ -220,14 +224,18 @@ async fn answer_write(hub: &Arc<Hub>, asked: Asked) -> Result<Response<Body>, Ap
     let verb = verb(&asked)?;
     let result = match tokio::time::timeout(ANSWER_WITHIN, write(hub, &asked, verb)).await {
         Ok(result) => result,
-        Err(_elapsed) => Err(ApiError::timeout("request did not complete within the allotted timeout")),
+        Err(_elapsed) => Err(ApiError::timeout(
+            "request did not complete within the allotted timeout",
+        )),
     };
     record(hub, &asked, verb, &result);
     let done = result?;
     let mut response = document_in(&asked.output, &asked, done.code, &done.value, hub)?;
     let deprecated = asked.served.resource.deprecation_warning.iter();
     for warning in deprecated.chain(&done.warnings).take(WARNINGS_MAX) {
-        response.headers_mut().append(WARNING, warning_header(warning));
+        response
+            .headers_mut()
+            .append(WARNING, warning_header(warning));
     }
     Ok(response)
 }
@@ -369,7 +377,13 @@ fn warning_header(text: &str) -> HeaderValue {
     let clean: String = text
         .chars()
         .take(WARNING_CHARS_MAX)
-        .map(|char| if char.is_control() || !char.is_ascii() { ' ' } else { char })
+        .map(|char| {
+            if char.is_control() || !char.is_ascii() {
+                ' '
+            } else {
+                char
+            }
+        })
         .collect();
     let quoted = clean.replace('\\', "\\\\").replace('"', "\\\"");
     HeaderValue::from_str(&format!("299 - \"{quoted}\""))
@@ -410,7 +424,9 @@ fn document_in(
     value: &Value,
     hub: &Hub,
 ) -> Result<Response<Body>, ApiError> {
-    let is_object = value.get("kind").is_some_and(|kind| *kind == asked.served.resource.kind.as_str());
+    let is_object = value
+        .get("kind")
+        .is_some_and(|kind| *kind == asked.served.resource.kind.as_str());
     if !is_object {
         return document(output, code, value);
     }
@@ -422,7 +438,9 @@ fn refusal(error: &ApiError) -> Response<Body> {
     let json = HeaderValue::from_static("application/json");
     let mut response = respond(error.code(), json, error.status().to_string());
     if let Some(seconds) = error.retry_after_seconds() {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if error.code() == StatusCode::UNAUTHORIZED {
         let scheme = HeaderValue::from_static("Bearer");

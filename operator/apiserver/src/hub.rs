@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jiff::{Timestamp, Unit};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -78,14 +78,11 @@ impl Hub {
 
     /// The time in whole seconds, as metadata keeps it.
     pub fn now(&self) -> Timestamp {
+        let whole = TimestampRound::new()
+            .smallest(Unit::Second)
+            .mode(RoundMode::Trunc);
         let now = (self.clock)();
-        now.round(Unit::Second).map_or(now, |rounded| {
-            if rounded > now {
-                rounded.saturating_sub(jiff::SignedDuration::from_secs(1)).unwrap_or(now)
-            } else {
-                rounded
-            }
-        })
+        now.round(whole).unwrap_or(now)
     }
 
     /// The time with all its digits.

@@ -25,8 +25,9 @@ pub const WATCHES_MAX: usize = 1_000;
 /// Watches of one caller.
 pub const WATCHES_PER_IDENTITY_MAX: usize = 100;
 
-/// A client must have sent its headers by then.
-pub const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// A client must have sent its headers by then. It also ends an idle HTTP/1.1 connection, so it is well above the time
+/// in which clients use one again.
+pub const HEADERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A client must have sent its body by then.
 pub const BODY_WITHIN: Duration = Duration::from_secs(30);

@@ -39,7 +39,8 @@ pub async fn create_initial(hub: &Arc<Hub>) -> Result<(), ApiError> {
     for name in INITIAL {
         let key = Key::new(&Arc::from(NAMESPACES), "", name);
         if hub.store.get(&key).is_none() {
-            let namespace = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
+            let namespace =
+                json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
             handlers::create_for(hub, ACTOR, "namespaces", None, &namespace).await?;
         }
     }
@@ -124,7 +125,8 @@ async fn visit(hub: &Arc<Hub>, name: &str) -> Result<(), ApiError> {
     if hub.store.get(&account).is_some() {
         return Ok(());
     }
-    let account = json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default"}});
+    let account =
+        json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"name": "default"}});
     match handlers::create_for(hub, ACTOR, "serviceaccounts", Some(name), &account).await {
         // The namespace has begun to go, or somebody was faster.
         Err(error) if error.code() == StatusCode::FORBIDDEN || error.is_already_exists() => Ok(()),
@@ -150,7 +152,10 @@ async fn empty(hub: &Arc<Hub>, key: &Key, stored: &Stored) -> Result<(), ApiErro
             continue;
         }
         let listed = |error: crate::store::Expired| ApiError::internal(error);
-        let listing = hub.store.list(storage, Some(&key.name), None).map_err(listed)?;
+        let listing = hub
+            .store
+            .list(storage, Some(&key.name), None)
+            .map_err(listed)?;
         let options = DeleteOptions::default();
         for (content, found) in listing.items {
             if found.head.deletion_timestamp.is_some() {
@@ -162,12 +167,20 @@ async fn empty(hub: &Arc<Hub>, key: &Key, stored: &Stored) -> Result<(), ApiErro
                 Err(error) => failure = Some(error),
             }
         }
-        let left = hub.store.list(storage, Some(&key.name), None).map_err(listed)?;
+        let left = hub
+            .store
+            .list(storage, Some(&key.name), None)
+            .map_err(listed)?;
         if !left.items.is_empty() {
             let count = left.items.len();
             let named = served.named();
-            remaining.resources.push(format!("{named} has {count} resource instances"));
-            let held = left.items.iter().flat_map(|(_, found)| found.head.finalizers.iter().cloned());
+            remaining
+                .resources
+                .push(format!("{named} has {count} resource instances"));
+            let held = left
+                .items
+                .iter()
+                .flat_map(|(_, found)| found.head.finalizers.iter().cloned());
             remaining.finalizers.extend(held);
         }
     }
@@ -189,7 +202,10 @@ async fn empty(hub: &Arc<Hub>, key: &Key, stored: &Stored) -> Result<(), ApiErro
 
 /// Says in the conditions what a terminating namespace waits for.
 fn tell(namespace: &mut Value, remaining: &Remaining, now: &str) {
-    let resources = format!("Some resources are remaining: {}", remaining.resources.join(", "));
+    let resources = format!(
+        "Some resources are remaining: {}",
+        remaining.resources.join(", ")
+    );
     let finalizers: Vec<&str> = remaining.finalizers.iter().map(String::as_str).collect();
     let finalizers = format!(
         "Some content in the namespace has finalizers remaining: {}",
@@ -197,12 +213,25 @@ fn tell(namespace: &mut Value, remaining: &Remaining, now: &str) {
     );
     let held = !remaining.finalizers.is_empty();
     let wanted = [
-        ("NamespaceContentRemaining", true, "SomeResourcesRemain", resources.as_str()),
+        (
+            "NamespaceContentRemaining",
+            true,
+            "SomeResourcesRemain",
+            resources.as_str(),
+        ),
         (
             "NamespaceFinalizersRemaining",
             held,
-            if held { "SomeFinalizersRemain" } else { "ContentHasNoFinalizers" },
-            if held { finalizers.as_str() } else { "All content-preserving finalizers finished" },
+            if held {
+                "SomeFinalizersRemain"
+            } else {
+                "ContentHasNoFinalizers"
+            },
+            if held {
+                finalizers.as_str()
+            } else {
+                "All content-preserving finalizers finished"
+            },
         ),
     ];
     let mut conditions = namespace
@@ -212,7 +241,9 @@ fn tell(namespace: &mut Value, remaining: &Remaining, now: &str) {
         .unwrap_or_default();
     for (kind, holds, reason, message) in wanted {
         let status = if holds { "True" } else { "False" };
-        let known = conditions.iter_mut().find(|condition| condition["type"] == kind);
+        let known = conditions
+            .iter_mut()
+            .find(|condition| condition["type"] == kind);
         match known {
             Some(known) if known["status"] == status => {
                 known["reason"] = json!(reason);
@@ -226,5 +257,9 @@ fn tell(namespace: &mut Value, remaining: &Remaining, now: &str) {
             ),
         }
     }
-    object::set_field(&mut namespace["status"], "conditions", Some(Value::Array(conditions)));
+    object::set_field(
+        &mut namespace["status"],
+        "conditions",
+        Some(Value::Array(conditions)),
+    );
 }

@@ -111,7 +111,11 @@ pub fn remove_finalizer(object: &mut Value, finalizer: &str) {
         .filter(|known| *known != finalizer)
         .map(str::to_owned)
         .collect();
-    let value = if list.is_empty() { Value::Null } else { json!(list) };
+    let value = if list.is_empty() {
+        Value::Null
+    } else {
+        json!(list)
+    };
     set_meta(object, "finalizers", value);
 }
 

@@ -177,14 +177,25 @@ mod tests {
             parse("/openapi/v3/apis/example.com/v1"),
             Some(Route::OpenApiV3("apis/example.com/v1".to_owned()))
         );
-        for nothing in ["/", "/nowhere", "/api/v1/a/b/c/d", "/api/v1//x", "/api/v1/a%2Fb", "/api/%zz/x", "/api/v1/../x"] {
+        for nothing in [
+            "/",
+            "/nowhere",
+            "/api/v1/a/b/c/d",
+            "/api/v1//x",
+            "/api/v1/a%2Fb",
+            "/api/%zz/x",
+            "/api/v1/../x",
+        ] {
             assert_eq!(parse(nothing), None, "{nothing}");
         }
     }
 
     #[test]
     fn names_are_decoded() {
-        assert_eq!(object("/api/v1/configmaps/a%3Ab").name.as_deref(), Some("a:b"));
+        assert_eq!(
+            object("/api/v1/configmaps/a%3Ab").name.as_deref(),
+            Some("a:b")
+        );
         assert_eq!(percent_decode("a+b%20c", true).as_deref(), Some("a b c"));
         assert_eq!(percent_decode("%", true), None);
     }

@@ -53,14 +53,20 @@ impl Query {
     }
 
     fn flag(&self, name: &str) -> bool {
-        matches!(self.get(name), Some("true" | "1" | "t" | "T" | "TRUE" | "True"))
+        matches!(
+            self.get(name),
+            Some("true" | "1" | "t" | "T" | "TRUE" | "True")
+        )
     }
 
     fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         self.get(name)
             .map(|text| {
-                text.parse()
-                    .map_err(|_| ApiError::bad_request(format!("{name}: Invalid value: \"{text}\": must be a number")))
+                text.parse().map_err(|_| {
+                    ApiError::bad_request(format!(
+                        "{name}: Invalid value: \"{text}\": must be a number"
+                    ))
+                })
             })
             .transpose()
     }
@@ -123,7 +129,10 @@ impl ListOptions {
                 .map(|_| query.flag("sendInitialEvents")),
             version: query.number("resourceVersion")?,
             version_match,
-            limit: query.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0),
+            limit: query
+                .number::<i64>("limit")?
+                .and_then(|limit| usize::try_from(limit).ok())
+                .filter(|limit| *limit > 0),
             continue_token: query.get("continue").map(str::to_owned),
             timeout_seconds: query.number("timeoutSeconds")?,
         };
@@ -342,7 +351,9 @@ mod tests {
         ] {
             assert!(list(refused).is_err(), "{refused}");
         }
-        assert!(list("watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan").is_ok());
+        assert!(
+            list("watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan").is_ok()
+        );
     }
 
     #[test]

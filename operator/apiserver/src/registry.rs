@@ -179,7 +179,11 @@ impl Compiled {
         let resources = Resource::from_crd(definition).unwrap_or_else(|errors| {
             // It was accepted once; a build that has become stricter must say why it is not served.
             let reasons: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            tracing::error!(name = object::name(definition), reasons = reasons.join("; "), "a stored CustomResourceDefinition is not served");
+            tracing::error!(
+                name = object::name(definition),
+                reasons = reasons.join("; "),
+                "a stored CustomResourceDefinition is not served"
+            );
             Vec::new()
         });
         let resources: Vec<Arc<Resource>> = resources.into_iter().map(Arc::new).collect();
@@ -230,16 +234,8 @@ fn builtins() -> Vec<Arc<Served>> {
         let resource = Arc::new(Resource::from_builtin(kind));
         let renamed = resource.group == "events.k8s.io" && resource.plural == "events";
         let (storage, stored_as, layout) = match (&core_event, renamed) {
-            (Some(core), true) => (
-                Arc::from(EVENTS),
-                Arc::clone(core),
-                Layout::RenamedEvent,
-            ),
-            (Some(_) | None, _) => (
-                storage_name(&resource),
-                Arc::clone(&resource),
-                Layout::Same,
-            ),
+            (Some(core), true) => (Arc::from(EVENTS), Arc::clone(core), Layout::RenamedEvent),
+            (Some(_) | None, _) => (storage_name(&resource), Arc::clone(&resource), Layout::Same),
         };
         catalog.add(Served {
             resource,

@@ -78,12 +78,7 @@ pub async fn serve(hub: Arc<Hub>, listener: TcpListener, certificates: Arc<Certi
     let _cut = tokio::time::timeout(DRAINED_WITHIN, graceful.shutdown()).await;
 }
 
-async fn connection(
-    hub: Arc<Hub>,
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    watcher: Watcher,
-) {
+async fn connection(hub: Arc<Hub>, stream: TcpStream, acceptor: TlsAcceptor, watcher: Watcher) {
     // Small answers must not wait for more; a socket that refuses this is served all the same.
     let _unset = stream.set_nodelay(true);
     let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await;
@@ -92,7 +87,9 @@ async fn connection(
     };
     let service = service_fn(move |request| {
         let hub = Arc::clone(&hub);
-        async move { Ok::<_, std::convert::Infallible>(handlers::answer(hub, Caller::Bearer, request).await) }
+        async move {
+            Ok::<_, std::convert::Infallible>(handlers::answer(hub, Caller::Bearer, request).await)
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -104,7 +101,9 @@ async fn connection(
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .keep_alive_interval(KEEP_ALIVE_EVERY);
-    let served = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let served = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .into_owned();
     if let Err(error) = watcher.watch(served).await {
         tracing::debug!(%error, "a connection ended");
     }

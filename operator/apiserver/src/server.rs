@@ -94,7 +94,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; is another process there, or is it no address of this host?")]
+    #[error(
+        "cannot listen on {address}: {source}; is another process there, or is it no address of this host?"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -140,10 +142,12 @@ impl Server {
         let now = (config.clock)();
         let mut sockets = Vec::new();
         for address in &config.listen {
-            let listener = serve::bind(*address).await.map_err(|source| StartError::Listen {
-                address: *address,
-                source,
-            })?;
+            let listener = serve::bind(*address)
+                .await
+                .map_err(|source| StartError::Listen {
+                    address: *address,
+                    source,
+                })?;
             sockets.push(listener);
         }
         let certificates = Arc::new(Certificates::open(
@@ -163,7 +167,10 @@ impl Server {
             writer: Some(tokio::spawn(writer.run())),
             loops: JoinSet::new(),
             listeners: JoinSet::new(),
-            addresses: sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect(),
+            addresses: sockets
+                .iter()
+                .filter_map(|socket| socket.local_addr().ok())
+                .collect(),
             authority_pem: certificates.authority_pem().to_owned(),
             token,
             hub: Arc::clone(&hub),
@@ -243,7 +250,8 @@ async fn open(config: &Config) -> Result<(Store, Writer), StartError> {
         }
         Storage::Directory(directory) => {
             let place = Place::Directory(directory.clone());
-            let opened = tokio::task::spawn_blocking(move || Store::open(place, key_file.as_deref()));
+            let opened =
+                tokio::task::spawn_blocking(move || Store::open(place, key_file.as_deref()));
             let opened = opened.await.map_err(|error| {
                 OpenError::Database(format!("opening it ended without a result: {error}"))
             })?;
@@ -332,3 +340,6 @@ where
         Box::pin(async move { Ok(handlers::answer(hub, caller, request).await) })
     }
 }
+
+#[cfg(test)]
+mod tests;

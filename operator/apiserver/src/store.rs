@@ -25,8 +25,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast, watch};
 
-pub use backend::{FORMAT, OpenError, Place};
 pub(crate) use backend::make_private_directory;
+pub use backend::{FORMAT, OpenError, Place};
 pub use crypt::KeyError;
 pub use disk::MemoryDisk;
 pub use history::Expired;

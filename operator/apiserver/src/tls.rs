@@ -137,7 +137,10 @@ fn authority(
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = named("mooring-ca");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     valid(&mut params, now, Span::new().years(AUTHORITY_YEARS))?;
     let pem = params.self_signed(&key)?.pem();
     if let Some((certificate_path, key_path)) = &paths {

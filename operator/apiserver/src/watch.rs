@@ -55,7 +55,9 @@ impl Filter {
     /// Whether an object, in the served version, is meant. The namespace is not looked at.
     pub fn selects(&self, served: &Served, object: &Value) -> bool {
         let labels = object.pointer("/metadata/labels").unwrap_or(&Value::Null);
-        self.labels.as_ref().is_none_or(|selector| selector.matches(labels))
+        self.labels
+            .as_ref()
+            .is_none_or(|selector| selector.matches(labels))
             && self
                 .fields
                 .as_ref()
@@ -204,7 +206,10 @@ impl Watch {
         {
             return;
         }
-        let before = event.previous.as_ref().is_some_and(|old| filter.has(served, old));
+        let before = event
+            .previous
+            .as_ref()
+            .is_some_and(|old| filter.has(served, old));
         let after = !event.deleted && filter.has(served, &event.object);
         let (kind, bytes) = match (before, after) {
             (false, false) => return,

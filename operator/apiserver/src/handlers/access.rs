@@ -4,9 +4,9 @@
 //! everything.
 
 use bytes::Bytes;
+use http::Method;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::Method;
 use serde_json::{Value, json};
 
 use crate::auth::Identity;
@@ -43,7 +43,9 @@ pub(super) fn review(
         return Err(ApiError::bad_request("the body must be a review"));
     }
     review["status"] = match target.resource.as_str() {
-        "selfsubjectaccessreviews" => json!({"allowed": true, "reason": "the caller is the administrator"}),
+        "selfsubjectaccessreviews" => {
+            json!({"allowed": true, "reason": "the caller is the administrator"})
+        }
         "selfsubjectrulesreviews" => json!({
             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],

@@ -224,7 +224,8 @@ impl<'a> Admission<'a> {
         let prefix = object::meta(object, "generateName").to_owned();
         if object::name(object).is_empty() {
             if prefix.is_empty() {
-                let error = FieldError::required("metadata.name", "name or generateName is required");
+                let error =
+                    FieldError::required("metadata.name", "name or generateName is required");
                 return Err(ApiError::invalid(self.served().kind(), "", vec![error]));
             }
             object::set_meta(object, "name", json!(generate_name(&prefix)?));
@@ -310,9 +311,17 @@ impl<'a> Admission<'a> {
         let mut faults: Vec<String> = Vec::new();
         if let Some(structural) = &asked.served.resource.structural {
             let unknown = structural.prune(&mut object);
-            faults.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
+            faults.extend(
+                unknown
+                    .iter()
+                    .map(|path| format!("unknown field \"{path}\"")),
+            );
         }
-        faults.extend(duplicates.iter().map(|path| format!("duplicate field \"{path}\"")));
+        faults.extend(
+            duplicates
+                .iter()
+                .map(|path| format!("duplicate field \"{path}\"")),
+        );
         self.report(faults)?;
         if let Some(kind) = asked.served.builtin {
             builtin::normalize(kind, &mut object);
@@ -402,7 +411,9 @@ impl<'a> Admission<'a> {
         // The schemas in a definition take as long to compile as rules do to run.
         let errors = if has_rules || &*served.storage == DEFINITIONS {
             let (resource, new, live) = (resource.clone(), new.clone(), live.cloned());
-            self.hub.judge(move || resource.validate(&new, live.as_ref())).await?
+            self.hub
+                .judge(move || resource.validate(&new, live.as_ref()))
+                .await?
         } else {
             resource.validate(new, live)
         };
@@ -431,8 +442,16 @@ pub(super) fn counts_generation(served: &Served) -> bool {
 /// The field manager of a client that names none: its program's name.
 fn manager_of(user_agent: &str) -> String {
     let program = user_agent.split('/').next().unwrap_or_default();
-    let clean: String = program.chars().filter(|char| !char.is_control()).take(128).collect();
-    if clean.is_empty() { "unknown".to_owned() } else { clean }
+    let clean: String = program
+        .chars()
+        .filter(|char| !char.is_control())
+        .take(128)
+        .collect();
+    if clean.is_empty() {
+        "unknown".to_owned()
+    } else {
+        clean
+    }
 }
 
 fn random_bytes<const N: usize>() -> Result<[u8; N], ApiError> {
@@ -444,7 +463,9 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], ApiError> {
 fn generate_name(prefix: &str) -> Result<String, ApiError> {
     let mut name: String = prefix.chars().take(NAME_PREFIX_MAX).collect();
     for byte in random_bytes::<NAME_SUFFIX>()? {
-        name.push(char::from(NAME_LETTERS[usize::from(byte) % NAME_LETTERS.len()]));
+        name.push(char::from(
+            NAME_LETTERS[usize::from(byte) % NAME_LETTERS.len()],
+        ));
     }
     Ok(name)
 }

@@ -25,7 +25,13 @@ pub(super) async fn create(hub: &Hub, asked: &Asked) -> Result<Done, ApiError> {
     }
     let decoded = codec::decode(asked.content_type.as_ref(), &asked.body)?;
     let mut admission = Admission::read(hub, asked, "")?;
-    insert(&mut admission, decoded.value, &decoded.duplicates, Made::Written).await
+    insert(
+        &mut admission,
+        decoded.value,
+        &decoded.duplicates,
+        Made::Written,
+    )
+    .await
 }
 
 /// Judges and stores a new object.
@@ -40,7 +46,9 @@ pub(super) async fn insert(
     let served = &asked.served;
     let is_generated = object::name(&object).is_empty();
     for _ in 0..NAMES_MAX {
-        let object = admission.admit_new(object.clone(), duplicates, made).await?;
+        let object = admission
+            .admit_new(object.clone(), duplicates, made)
+            .await?;
         let name = object::name(&object).to_owned();
         let key = Key::new(&served.storage, object::namespace(&object), &name);
         let write = Write {

@@ -153,7 +153,11 @@ async fn remove(
         let new = marked(hub, served, &live, options);
         let held = is_held(&new);
         if held && is_same(served, &stored, &new) {
-            return Ok(Removal { value: live, gone: false, changed: false });
+            return Ok(Removal {
+                value: live,
+                gone: false,
+                changed: false,
+            });
         }
         let effect = if held {
             effect(served, new.clone())
@@ -167,13 +171,21 @@ async fn remove(
             under: None,
         };
         if options.dry_run {
-            return Ok(Removal { value: new, gone: !held, changed: false });
+            return Ok(Removal {
+                value: new,
+                gone: !held,
+                changed: false,
+            });
         }
         match hub.store.commit(write).await {
             Ok(stored) => {
                 settle(hub, served);
                 let value = served.value(&stored);
-                return Ok(Removal { value, gone: !held, changed: true });
+                return Ok(Removal {
+                    value,
+                    gone: !held,
+                    changed: true,
+                });
             }
             Err(StoreError::Changed { version }) => hub.store.reached(version).await,
             Err(error) => return Err(store_error(served, &key.namespace, &key.name, error)),
@@ -200,7 +212,11 @@ fn check_preconditions(
         );
         return Err(ApiError::conflict(served.named(), name, &message));
     }
-    if let Some(wanted) = options.version.as_deref().filter(|wanted| *wanted != version) {
+    if let Some(wanted) = options
+        .version
+        .as_deref()
+        .filter(|wanted| *wanted != version)
+    {
         let message = format!(
             "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
         );

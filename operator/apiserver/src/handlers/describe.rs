@@ -29,8 +29,15 @@ pub(super) fn health(hub: &Hub, parts: &Parts) -> Response<Body> {
     if is_live || hub.is_ready() {
         return respond(StatusCode::OK, text, "ok");
     }
-    let reason = hub.store.failure().unwrap_or_else(|| "starting or stopping".to_owned());
-    respond(StatusCode::INTERNAL_SERVER_ERROR, text, format!("not ready: {reason}"))
+    let reason = hub
+        .store
+        .failure()
+        .unwrap_or_else(|| "starting or stopping".to_owned());
+    respond(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        text,
+        format!("not ready: {reason}"),
+    )
 }
 
 /// `/version`.
@@ -66,14 +73,20 @@ pub(super) fn document(
             let core = matches!(route, Route::CoreVersions);
             let value = match output.shape {
                 Shape::Discovery(version) => {
-                    let which = if core { CoreGroup::Only } else { CoreGroup::Without };
+                    let which = if core {
+                        CoreGroup::Only
+                    } else {
+                        CoreGroup::Without
+                    };
                     discovery::aggregated(resources, which, version)
                 }
                 Shape::Object | Shape::Table(_) | Shape::Metadata(_) if core => {
                     let address = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
                     discovery::api_versions(address.unwrap_or_default())
                 }
-                Shape::Object | Shape::Table(_) | Shape::Metadata(_) => discovery::groups(resources),
+                Shape::Object | Shape::Table(_) | Shape::Metadata(_) => {
+                    discovery::groups(resources)
+                }
             };
             let mut content_type = output.content_type();
             if let Shape::Discovery(version) = output.shape {
@@ -118,7 +131,10 @@ fn openapi_v2(
     resources: &[std::sync::Arc<crate::resource::Resource>],
     parts: &Parts,
 ) -> Response<Body> {
-    let accept = parts.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let accept = parts
+        .headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("protobuf")) {
         let content_type = HeaderValue::from_static(V2_PROTOBUF);
         return cached(parts, content_type, openapi::v2_proto(resources));
@@ -130,9 +146,16 @@ fn openapi_v2(
 /// Documents are large and seldom change: a client that has this one is told so.
 fn cached(parts: &Parts, content_type: HeaderValue, bytes: Vec<u8>) -> Response<Body> {
     let hash = Sha256::digest(&bytes);
-    let tag: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let tag: String = hash
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let tag = format!("\"{tag}\"");
-    let known = parts.headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let known = parts
+        .headers
+        .get(IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
     let mut response = if known == Some(tag.as_str()) {
         respond(StatusCode::NOT_MODIFIED, content_type, Vec::new())
     } else {

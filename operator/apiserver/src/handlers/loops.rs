@@ -113,7 +113,11 @@ fn entry(
         namespace: key.namespace.clone(),
         name: key.name.clone(),
         user: format!("system:{who}"),
-        code: result.as_ref().err().map_or(StatusCode::OK, ApiError::code).as_u16(),
+        code: result
+            .as_ref()
+            .err()
+            .map_or(StatusCode::OK, ApiError::code)
+            .as_u16(),
         changed: result.is_ok(),
         dry_run: false,
     }

@@ -46,11 +46,7 @@ enum Patch {
 }
 
 /// Patches the named object, or a part of it.
-pub(super) async fn patch(
-    hub: &Hub,
-    asked: &Asked,
-    subresource: &str,
-) -> Result<Done, ApiError> {
+pub(super) async fn patch(hub: &Hub, asked: &Asked, subresource: &str) -> Result<Done, ApiError> {
     let mut admission = Admission::read(hub, asked, subresource)?;
     let (patch, duplicates) = read_patch(asked)?;
     if let Patch::Apply(config) = &patch {
@@ -64,7 +60,11 @@ pub(super) async fn patch(
                 other => return other,
             }
         }
-        let (manager, force, now) = (admission.manager.clone(), admission.options.force, admission.now);
+        let (manager, force, now) = (
+            admission.manager.clone(),
+            admission.options.force,
+            admission.now,
+        );
         return modify(&mut admission, &duplicates, Made::Applied, |live| {
             let applied = apply::apply(Apply {
                 schema: &asked.served.resource.merge,
@@ -84,7 +84,10 @@ pub(super) async fn patch(
         let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
         return Err(patch_options(vec![error]));
     }
-    modify(&mut admission, &duplicates, Made::Written, |live| patched(asked, &patch, live)).await
+    modify(&mut admission, &duplicates, Made::Written, |live| {
+        patched(asked, &patch, live)
+    })
+    .await
 }
 
 fn patched(asked: &Asked, patch: &Patch, live: &Value) -> Result<Value, ApiError> {
@@ -105,7 +108,11 @@ fn patched(asked: &Asked, patch: &Patch, live: &Value) -> Result<Value, ApiError
 }
 
 fn read_patch(asked: &Asked) -> Result<(Patch, Vec<String>), ApiError> {
-    let accepted = if asked.served.builtin.is_some() { BUILTIN_MEDIA } else { CUSTOM_MEDIA };
+    let accepted = if asked.served.builtin.is_some() {
+        BUILTIN_MEDIA
+    } else {
+        CUSTOM_MEDIA
+    };
     let media = codec::media_type(asked.content_type.as_ref());
     if !accepted.contains(&media) {
         return Err(ApiError::unsupported_media(accepted));
@@ -130,7 +137,9 @@ fn read_patch(asked: &Asked) -> Result<(Patch, Vec<String>), ApiError> {
 impl Patch {
     fn body(&self) -> &Value {
         match self {
-            Self::Json(body) | Self::Merge(body) | Self::Strategic(body) | Self::Apply(body) => body,
+            Self::Json(body) | Self::Merge(body) | Self::Strategic(body) | Self::Apply(body) => {
+                body
+            }
         }
     }
 }

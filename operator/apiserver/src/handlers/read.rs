@@ -178,7 +178,10 @@ pub(super) fn list(
     let filter = filter(asked, options)?;
     let page = page(hub, asked, options, &filter)?;
     let mut meta = Map::new();
-    meta.insert("resourceVersion".to_owned(), json!(page.version.to_string()));
+    meta.insert(
+        "resourceVersion".to_owned(),
+        json!(page.version.to_string()),
+    );
     if let Some(next) = &page.next {
         meta.insert("continue".to_owned(), json!(next));
     }
@@ -209,7 +212,11 @@ pub(super) fn list(
             as_table(hub, asked, &items, meta, version)?
         }
     };
-    Ok(respond(StatusCode::OK, output.content_type(), output.encode(&value)?))
+    Ok(respond(
+        StatusCode::OK,
+        output.content_type(),
+        output.encode(&value)?,
+    ))
 }
 
 /// A list as a value.
@@ -259,8 +266,12 @@ fn page(
     let mut selected = listing
         .items
         .into_iter()
-        .filter(|(key, _)| after.is_none_or(|after| (key.namespace.as_str(), key.name.as_str()) > after))
-        .filter(|(_, stored)| filter.selects_all() || filter.selects(served, &served.value(stored)));
+        .filter(|(key, _)| {
+            after.is_none_or(|after| (key.namespace.as_str(), key.name.as_str()) > after)
+        })
+        .filter(|(_, stored)| {
+            filter.selects_all() || filter.selects(served, &served.value(stored))
+        });
     let Some(limit) = options.limit else {
         return Ok(Page {
             version: listing.version,
@@ -376,7 +387,10 @@ pub(super) fn watch(
     });
     let mut response = Response::new(StreamBody::new(events).boxed_unsync());
     let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     Ok(response)
 }

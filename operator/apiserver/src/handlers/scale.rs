@@ -38,19 +38,26 @@ pub(super) async fn write(hub: &Hub, asked: &Asked) -> Result<Done, ApiError> {
             .pointer("/spec/replicas")
             .cloned()
             .unwrap_or_else(|| json!(0));
-        let count = replicas.as_i64().filter(|count| *count >= 0 && *count <= i64::from(i32::MAX));
+        let count = replicas
+            .as_i64()
+            .filter(|count| *count >= 0 && *count <= i64::from(i32::MAX));
         if count.is_none() {
             let error = FieldError::invalid(
                 "spec.replicas",
                 replicas,
                 "must be greater than or equal to 0",
             );
-            let kind = Named { group: "autoscaling", resource: "Scale" };
+            let kind = Named {
+                group: "autoscaling",
+                resource: "Scale",
+            };
             return Err(ApiError::invalid(kind, object::name(live), vec![error]));
         }
         let mut new = live.clone();
         if !scale.spec_replicas_path.set(&mut new, replicas) {
-            return Err(ApiError::internal("the replicas have no place in this object"));
+            return Err(ApiError::internal(
+                "the replicas have no place in this object",
+            ));
         }
         Ok(new)
     };
@@ -125,7 +132,13 @@ fn scale_of(scale: &Scale, live: &Value) -> Result<Value, ApiError> {
         status["selector"] = json!(selector);
     }
     let mut metadata = json!({});
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
         let value = object::meta(live, field);
         if !value.is_empty() {
             metadata[field] = json!(value);

@@ -20,20 +20,25 @@ use crate::store::{Effect, Expect, StoreError, Stored, Write};
 pub(super) const TRIES_MAX: usize = 64;
 
 /// Replaces the named object, or a part of it, with the body.
-pub(super) async fn update(
-    hub: &Hub,
-    asked: &Asked,
-    subresource: &str,
-) -> Result<Done, ApiError> {
+pub(super) async fn update(hub: &Hub, asked: &Asked, subresource: &str) -> Result<Done, ApiError> {
     let decoded = codec::decode(asked.content_type.as_ref(), &asked.body)?;
     let mut admission = Admission::read(hub, asked, subresource)?;
-    if subresource.is_empty() && is_created_by_update(&asked.served) && read::stored(hub, asked).is_err() {
+    if subresource.is_empty()
+        && is_created_by_update(&asked.served)
+        && read::stored(hub, asked).is_err()
+    {
         let mut body = decoded.value;
         object::set_meta(&mut body, "resourceVersion", Value::Null);
         return insert(&mut admission, body, &decoded.duplicates, Made::Written).await;
     }
     let body = decoded.value;
-    modify(&mut admission, &decoded.duplicates, Made::Written, |_live| Ok(body.clone())).await
+    modify(
+        &mut admission,
+        &decoded.duplicates,
+        Made::Written,
+        |_live| Ok(body.clone()),
+    )
+    .await
 }
 
 /// Kinds that a replace brings into being, as in Kubernetes.
@@ -71,7 +76,10 @@ pub(super) async fn modify(
         let committed = if admission.options.dry_run {
             hub.store.check(&write).map(|()| new)
         } else {
-            hub.store.commit(write).await.map(|stored| served.value(&stored))
+            hub.store
+                .commit(write)
+                .await
+                .map(|stored| served.value(&stored))
         };
         match committed {
             Ok(value) => {
@@ -112,7 +120,9 @@ pub(super) fn effect(served: &Served, new: Value) -> Effect {
 /// Whether a finalizer, or the content of a namespace, keeps an object from being removed.
 pub(super) fn is_held(object: &Value) -> bool {
     let is_namespace = object.get("kind").is_some_and(|kind| kind == "Namespace")
-        && object.get("apiVersion").is_some_and(|version| version == "v1");
+        && object
+            .get("apiVersion")
+            .is_some_and(|version| version == "v1");
     let holds_content = is_namespace
         && object
             .pointer("/spec/finalizers")

@@ -53,7 +53,9 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// Another process uses it.
-    #[error("data directory {path} is in use by another process; stop that one or name another --data-dir")]
+    #[error(
+        "data directory {path} is in use by another process; stop that one or name another --data-dir"
+    )]
     InUse {
         /// The directory.
         path: String,
@@ -86,11 +88,14 @@ pub enum Place {
     Memory(MemoryDisk),
 }
 
+/// An object as it was found: key, resourceVersion, JSON.
+pub(super) type Loaded = (Key, u64, Vec<u8>);
+
 /// What was found on opening.
 pub(super) struct Opened {
     pub backend: Backend,
     pub version: u64,
-    pub objects: Vec<(Key, u64, Vec<u8>)>,
+    pub objects: Vec<Loaded>,
 }
 
 /// The open database. `None` after a failed commit, until it has been opened again.
@@ -145,7 +150,7 @@ impl Backend {
         })
     }
 
-    fn load(&mut self) -> Result<(u64, Vec<(Key, u64, Vec<u8>)>), OpenError> {
+    fn load(&mut self) -> Result<(u64, Vec<Loaded>), OpenError> {
         let database = self
             .database
             .as_ref()

@@ -130,10 +130,8 @@ impl Staging {
             }
         }
         self.last_version = version;
-        self.overlay.insert(
-            write.key.clone(),
-            (!deleted).then(|| Arc::clone(&object)),
-        );
+        self.overlay
+            .insert(write.key.clone(), (!deleted).then(|| Arc::clone(&object)));
         self.queue.push(Staged {
             event: Event {
                 key: write.key,
@@ -257,7 +255,11 @@ fn publish(shared: &Shared, batch: Vec<Staged>) {
             {
                 staging.overlay.remove(&event.key);
             }
-            let after = if event.deleted { 0 } else { event.object.bytes.len() };
+            let after = if event.deleted {
+                0
+            } else {
+                event.object.bytes.len()
+            };
             let before = event.previous.as_ref().map_or(0, |old| old.bytes.len());
             state.live_bytes = (state.live_bytes + after).saturating_sub(before);
             state.topic(&event.key.resource).push(Arc::clone(&event));
@@ -269,7 +271,10 @@ fn publish(shared: &Shared, batch: Vec<Staged>) {
             state.topic(&event.key.resource).announce(last);
         }
     }
-    *shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    *shared
+        .failure
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = None;
     for (answer, object) in answers {
         // Whoever asked may have gone; the write stands.
         let _gone = answer.send(Ok(object));
@@ -296,8 +301,14 @@ fn fail(shared: &Shared, batch: Vec<Staged>, error: StoreError) {
         staging.overlay.clear();
         std::mem::take(&mut staging.queue)
     };
-    *shared.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-    let last = later.last().or(batch.last()).map(|s| s.event.object.version);
+    *shared
+        .failure
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    let last = later
+        .last()
+        .or(batch.last())
+        .map(|s| s.event.object.version);
     for staged in batch.into_iter().chain(later) {
         let _gone = staged.answer.send(Err(error.clone()));
     }
@@ -314,6 +325,7 @@ fn encode(mut value: Value, version: u64) -> Result<Stored, StoreError> {
             Value::String(version.to_string()),
         );
     }
-    let bytes = serde_json::to_vec(&value).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let bytes =
+        serde_json::to_vec(&value).map_err(|error| StoreError::Failed(error.to_string()))?;
     Stored::read(version, bytes).map_err(|error| StoreError::Failed(error.to_string()))
 }

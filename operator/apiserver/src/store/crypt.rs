@@ -86,10 +86,7 @@ pub(super) fn read_key(path: &Path) -> Result<[u8; KEY_BYTES], KeyError> {
 }
 
 /// Reads the key file, or makes it when there is none and nothing has been encrypted yet.
-pub(super) fn read_or_make_key(
-    path: &Path,
-    must_exist: bool,
-) -> Result<[u8; KEY_BYTES], KeyError> {
+pub(super) fn read_or_make_key(path: &Path, must_exist: bool) -> Result<[u8; KEY_BYTES], KeyError> {
     if path.exists() {
         return read_key(path);
     }
@@ -169,9 +166,7 @@ impl Sealer {
 
     /// Decrypts what [`Sealer::seal`] made for the same place and version.
     pub(super) fn open(&self, key: &Key, version: u64, sealed: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let (nonce, body) = sealed
-            .split_at_checked(NONCE_LEN)
-            .ok_or(KeyError::Wrong)?;
+        let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(KeyError::Wrong)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| KeyError::Wrong)?;
         let mut body = body.to_vec();
         let length = self
@@ -204,10 +199,19 @@ mod tests {
         let key = Key::new(&resource, "default", "a");
         let sealed = sealer.seal(&key, 5, b"password").expect("randomness");
         assert!(!sealed.windows(8).any(|part| part == b"password"));
-        assert_eq!(sealer.open(&key, 5, &sealed).expect("same place"), b"password");
-        assert!(sealer.open(&key, 6, &sealed).is_err(), "an older version put back");
+        assert_eq!(
+            sealer.open(&key, 5, &sealed).expect("same place"),
+            b"password"
+        );
+        assert!(
+            sealer.open(&key, 6, &sealed).is_err(),
+            "an older version put back"
+        );
         let other = Key::new(&resource, "default", "b");
-        assert!(sealer.open(&other, 5, &sealed).is_err(), "moved to another name");
+        assert!(
+            sealer.open(&other, 5, &sealed).is_err(),
+            "moved to another name"
+        );
         let mut changed = sealed.clone();
         changed[20] ^= 1;
         assert!(sealer.open(&key, 5, &changed).is_err(), "changed on disk");
@@ -227,7 +231,10 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
         assert!(matches!(read_key(&path), Err(KeyError::Exposed { .. })));
         fs::remove_file(&path).expect("remove");
-        assert!(matches!(read_or_make_key(&path, true), Err(KeyError::Missing { .. })));
+        assert!(matches!(
+            read_or_make_key(&path, true),
+            Err(KeyError::Missing { .. })
+        ));
         fs::remove_dir_all(&directory).expect("clean");
     }
 }

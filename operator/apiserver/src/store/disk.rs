@@ -22,6 +22,7 @@ struct Platter {
     bytes: Vec<u8>,
     unsynced: Vec<Unsynced>,
     open: bool,
+    full: bool,
     key: Option<[u8; 32]>,
     cuts: Option<Cuts>,
 }
@@ -80,6 +81,21 @@ impl MemoryDisk {
             .unwrap_or_default()
     }
 
+    /// From now on every write and sync fails, as on a full disk, or no longer does.
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// Whether these bytes are anywhere on the disk, for tests that look for secrets.
+    pub fn contains(&self, part: &[u8]) -> bool {
+        let platter = self.lock();
+        !part.is_empty()
+            && platter
+                .bytes
+                .windows(part.len())
+                .any(|window| window == part)
+    }
+
     /// The at-rest key of this disk, made on first use: a disk in memory has no directory for key files.
     pub(super) fn at_rest_key(&self, make: impl FnOnce() -> [u8; 32]) -> [u8; 32] {
         *self.lock().key.get_or_insert_with(make)
@@ -103,6 +119,13 @@ impl MemoryDisk {
 }
 
 impl Platter {
+    fn check_space(&self) -> io::Result<()> {
+        if self.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
     fn cut(&self, seed: u64) -> MemoryDisk {
         let mut bytes = self.bytes.clone();
         for change in self.unsynced.iter().rev() {
@@ -179,6 +202,7 @@ impl redb::StorageBackend for OpenDisk {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut platter = self.disk.lock();
+        platter.check_space()?;
         let (old, new) = (platter.bytes.len(), len as usize);
         let cut_off = platter.bytes.get(new..).unwrap_or_default().to_vec();
         platter.note(new.min(old), cut_off, old, &[]);
@@ -188,6 +212,7 @@ impl redb::StorageBackend for OpenDisk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut platter = self.disk.lock();
+        platter.check_space()?;
         if let Some(seed) = platter.cuts.as_ref().map(|cuts| cuts.seed) {
             let nth = platter.cuts.as_ref().map_or(0, |cuts| cuts.taken.len());
             let left = platter.cut(seed.wrapping_add(nth as u64).wrapping_mul(0x9E37_79B9));
@@ -201,6 +226,7 @@ impl redb::StorageBackend for OpenDisk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut platter = self.disk.lock();
+        platter.check_space()?;
         let start = offset as usize;
         let end = start + data.len();
         let length_before = platter.bytes.len();

@@ -85,7 +85,9 @@ async fn concurrent_writers_lose_nothing_and_share_commits() {
             let store = store.clone();
             tokio::spawn(async move {
                 let name = format!("w{n}");
-                store.commit(put(&name, Expect::Absent, object(&name, n))).await
+                store
+                    .commit(put(&name, Expect::Absent, object(&name, n)))
+                    .await
             })
         })
         .collect();
@@ -159,7 +161,9 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
             let (store, _writer) = Store::open(Place::Memory(left), None)
                 .unwrap_or_else(|error| panic!("cut {index} of seed {seed}: {error}"));
             let mut expected: std::collections::HashMap<&str, usize> = Default::default();
-            let before = acknowledged.iter().take_while(|(syncs, _, _)| *syncs <= index);
+            let before = acknowledged
+                .iter()
+                .take_while(|(syncs, _, _)| *syncs <= index);
             let mut last = 0;
             for (_, name, n) in before {
                 expected.insert(name, *n);
@@ -171,7 +175,10 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
                     .get(&key(name))
                     .unwrap_or_else(|| panic!("{name} lost at cut {index} of seed {seed}"));
                 let found = found.value()["n"].as_u64().expect("a number") as usize;
-                assert!(found >= n, "{name} is {found}, acknowledged {n}, cut {index}");
+                assert!(
+                    found >= n,
+                    "{name} is {found}, acknowledged {n}, cut {index}"
+                );
             }
         }
     }
@@ -224,7 +231,11 @@ async fn a_history_of_another_run_is_refused() {
     let (events, through) = store.changes_after(&resource(), 3, 10).expect("current");
     assert!(events.is_empty());
     assert_eq!(through, 3);
-    assert!(store.changes_after(&Arc::from("never/seen"), 2, 10).is_err());
+    assert!(
+        store
+            .changes_after(&Arc::from("never/seen"), 2, 10)
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -303,6 +314,36 @@ async fn a_namespace_that_goes_takes_nothing_new() {
     );
 }
 
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_heals() {
+    let disk = MemoryDisk::new();
+    let store = start(&disk);
+    let first = store
+        .commit(put("a", Expect::Absent, object("a", 1)))
+        .await
+        .expect("created");
+    disk.set_full(true);
+    for _ in 0..2 {
+        let failed = store
+            .commit(put("a", Expect::Version(first.version), object("a", 2)))
+            .await;
+        assert!(matches!(failed, Err(StoreError::Failed(_))), "{failed:?}");
+        assert!(store.failure().is_some());
+        let found = store.get(&key("a")).expect("there");
+        assert_eq!(found.value()["n"], 1, "what is not on disk is not shown");
+    }
+    disk.set_full(false);
+    let second = store
+        .commit(put("a", Expect::Version(first.version), object("a", 3)))
+        .await
+        .expect("healed");
+    assert!(second.version > first.version);
+    assert!(store.failure().is_none());
+    close(store, &disk).await;
+    let store = start(&disk);
+    assert_eq!(store.get(&key("a")).expect("there").value()["n"], 3);
+}
+
 fn directory(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("mooring-store-{name}-{}", std::process::id()));
     let _absent = fs::remove_dir_all(&path);
@@ -328,7 +369,10 @@ async fn a_directory_has_one_process_and_a_private_key() {
     store.stop();
     running.await.expect("ended");
     let bytes = fs::read(path.join("objects.redb")).expect("there");
-    assert!(!contains(&bytes, b"aHVudGVyMg=="), "a Secret is in the file");
+    assert!(
+        !contains(&bytes, b"aHVudGVyMg=="),
+        "a Secret is in the file"
+    );
     let (store, writer) = Store::open(place.clone(), None).expect("opens again");
     assert_eq!(
         store.get(&secret).expect("there").value()["data"]["p"],
@@ -360,7 +404,10 @@ async fn a_newer_format_is_refused_in_words() {
     backend::set_format(&disk, FORMAT + 1);
     let refused = Store::open(Place::Memory(disk), None).map(|_opened| ());
     let text = refused.expect_err("newer").to_string();
-    assert!(text.contains("format 2") && text.contains("newer version"), "{text}");
+    assert!(
+        text.contains("format 2") && text.contains("newer version"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
