@@ -38,7 +38,7 @@ impl Limits {
         Self {
             replicas,
             surge,
-            floor: replicas - unavailable,
+            floor: replicas.saturating_sub(unavailable),
         }
     }
 
@@ -99,5 +99,6 @@ mod tests {
         assert_eq!(limits(1, Int(0), Int(1)), (1, 1));
         assert_eq!(limits(2, Int(0), percent(100)), (0, 1));
         assert_eq!(limits(0, Int(1), Int(0)), (1, 0));
+        assert_eq!(limits(0, Int(0), Int(2)), (0, 0));
     }
 }

@@ -31,10 +31,15 @@ pub(crate) fn permitted(pass: &Pass<'_>, candidates: &[usize], most: Option<usiz
     let mut leaving = Vec::new();
     for index in candidates {
         let instance = &pass.instances[*index];
-        if left == 0 {
-            break;
+        // One that has begun to leave takes nothing from anybody.
+        if instance.is_leaving() {
+            leaving.push(*index);
+            continue;
         }
-        if instance.is_leaving() || !instance.is_serving(pass.sectioned) {
+        if left == 0 {
+            continue;
+        }
+        if !instance.is_serving(pass.sectioned) {
             leaving.push(*index);
             left -= 1;
             continue;

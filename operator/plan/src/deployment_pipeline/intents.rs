@@ -62,6 +62,7 @@ fn hold(pass: &mut Pass<'_>, primary: Option<u64>, spared: Option<u64>) {
         if instance.intent != Intent::Leave
             || instance.unknown().is_some()
             || (spared.as_deref() == Some(instance.revision()) && instance.revision() != primary)
+            || awaits_successor(pass, &primary, instance)
         {
             continue;
         }
@@ -78,6 +79,15 @@ fn hold(pass: &mut Pass<'_>, primary: Option<u64>, spared: Option<u64>) {
     }
     prefer(pass, &mut candidates);
     permit(pass, &candidates, None);
+}
+
+/// True for what a slot had, while the next attempt cannot be added: the record keeps it, so that
+/// no attempt is ever counted twice.
+fn awaits_successor(pass: &Pass<'_>, primary: &str, instance: &Instance) -> bool {
+    instance.revision() == primary
+        && is_on(instance.state)
+        && wanted_slots(pass).contains(&instance.name.slot)
+        && pass.holder(primary, instance.name.slot).is_none()
 }
 
 /// The new revision gets its batch, the old ones give way.

@@ -180,6 +180,11 @@ fn create(pass: &mut Pass<'_>, index: usize, steps: &mut Ordered) {
         );
         return;
     }
+    if let Some(tag) = tag
+        && !steps.restore.contains(&tag)
+    {
+        steps.restore.push(tag);
+    }
     let step = container::create(pass, &pass.instances[index]);
     steps.create.extend(step);
 }

@@ -3,7 +3,7 @@
 use crds::condition::{ConditionStatus, ConditionType};
 use plan::fact::ContainerState;
 
-use crate::app::{App, later};
+use crate::app::App;
 use crate::stories::{condition, installed};
 use crate::world::World;
 
@@ -12,7 +12,7 @@ fn first(world: &World) -> String {
 }
 
 fn healed(world: &mut World, answering: usize) {
-    assert!(world.rest(120), "{}", world.trace());
+    assert!(world.rest(900), "{}", world.trace());
     world.assert_at_rest();
     assert_eq!(world.answering(), answering, "{}", world.trace());
     assert_eq!(world.releases.len(), 1, "healed by the same release");
@@ -156,8 +156,7 @@ fn an_erased_status_leads_to_the_same_containers() {
     for when in [0, 400, 900, 1600, 2500, 4000, 6000, 9000, 60_000] {
         let mut world = installed(&["a"], 3);
         world.release("shop:2", App::good());
-        let at = later(world.now, when);
-        world.until("the moment", |w| w.now >= at || w.summary() == "Serving shop-2");
+        world.wait(when);
         let mut other = world.clone();
         for release in other.releases.values_mut() {
             release.status = None;

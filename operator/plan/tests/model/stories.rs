@@ -113,8 +113,7 @@ fn a_newer_release_in_the_middle_takes_over() {
     for when in [40, 400, 900, 1500, 2500, 4000, 6000, 9000, 12_000] {
         let mut world = installed(&["a"], 3);
         world.release("shop:2", App::good());
-        let at = crate::app::later(world.now, when);
-        world.until("the moment", |w| w.now >= at);
+        world.wait(when);
         world.release("shop:3", App::good());
         assert!(world.rest(300), "{when}: {}", world.trace());
         world.assert_at_rest();

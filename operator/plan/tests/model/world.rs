@@ -36,6 +36,8 @@ pub struct World {
     pub dies_after: Option<usize>,
     /// Steps whose text begins so are refused.
     pub refused: Vec<String>,
+    /// True: something happened by itself during the last pass, so that another follows at once.
+    pub stirred: bool,
     pub passes: usize,
     pub serial: u64,
 }
@@ -73,6 +75,7 @@ impl World {
             broken: Vec::new(),
             dies_after: None,
             refused: Vec::new(),
+            stirred: false,
             passes: 0,
             serial: 0,
         }
@@ -113,9 +116,19 @@ impl World {
         let plan = self.plan()?;
         self.passes += 1;
         self.carry_out(&plan);
-        self.now = later(self.now, PASS_MILLIS);
+        let then = later(self.now, PASS_MILLIS);
+        self.stirred = self.next_change().is_some_and(|at| at <= then);
+        self.now = then;
         self.settle();
         Some(plan)
+    }
+
+    /// The next moment at which something happens by itself.
+    fn next_change(&self) -> Option<Timestamp> {
+        self.hosts
+            .values()
+            .filter_map(|host| host.next_change(self.now))
+            .min()
     }
 
     /// Lets everything happen that happens by itself.
@@ -131,6 +144,14 @@ impl World {
     pub fn rest(&mut self, seconds: i64) -> bool {
         let end = later(self.now, seconds * 1000);
         self.run_until(end, |_| false)
+    }
+
+    /// Runs passes for so many milliseconds.
+    pub fn wait(&mut self, millis: i64) {
+        let end = later(self.now, millis);
+        self.run_until(end, |_| false);
+        self.now = self.now.max(end);
+        self.settle();
     }
 
     /// Runs passes until the operator is dead. True when it died before the world came to rest.
@@ -158,18 +179,14 @@ impl World {
                 self.broken.push("passes without an end".to_owned());
                 return false;
             }
-            if !plan.is_converged() || plan.wake.is_some_and(|wake| wake <= self.now) {
+            let due = plan.wake.is_some_and(|wake| wake <= self.now);
+            if !plan.is_converged() || due || self.stirred {
                 if self.now > end {
                     return false;
                 }
                 continue;
             }
-            let next = self
-                .hosts
-                .values()
-                .filter_map(|host| host.next_change(self.now))
-                .chain(plan.wake)
-                .min();
+            let next = self.next_change().into_iter().chain(plan.wake).min();
             match next {
                 None => return true,
                 Some(next) if next > end => {
