@@ -84,7 +84,7 @@ pub struct NetworkSpec {
     /// instances), so a /16 holds 64 namespaces. Between /8 and /22.
     #[serde(default = "default_cidr")]
     #[schemars(length(max = 18))]
-    #[x_kube(validation = Rule::new("isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 22 && cidr(self) == cidr(self).masked()").message("spec.network.cidr: write an IPv4 network between /8 and /22 without host bits, such as 10.210.0.0/16"))]
+    #[x_kube(validation = Rule::new("isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 22").message("spec.network.cidr: write an IPv4 network between /8 and /22, such as 10.210.0.0/16"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.network.cidr is immutable: instances keep their addresses; make another DockerHost"))]
     pub cidr: String,
 }

@@ -99,12 +99,16 @@ impl World {
         config
     }
 
-    /// The behaviour of a process of this image in this environment.
+    /// The behaviour of a process of this image, under whichever of its tags it was scripted, in this environment.
     fn behaviour(&self, reference: &str, env: &[String]) -> Behaviour {
+        let reference = with_tag(reference);
+        let image = self.tags.get(&reference);
+        let mut same = self.tags.iter().filter(|(_, id)| Some(*id) == image);
         let scripted = self
             .behaviours
-            .get(&with_tag(reference))
-            .or_else(|| self.behaviours.get(repository(reference)));
+            .get(&reference)
+            .or_else(|| same.find_map(|(tag, _)| self.behaviours.get(tag)))
+            .or_else(|| self.behaviours.get(repository(&reference)));
         scripted
             .cloned()
             .unwrap_or_default()

@@ -35,7 +35,14 @@ impl Size {
             return Self::at_most(decl.max_elements);
         }
         match ty.kind() {
-            Kind::Bool | Kind::Int | Kind::Uint | Kind::Double | Kind::Duration | Kind::Timestamp => Self::exactly(1),
+            Kind::Bool
+            | Kind::Int
+            | Kind::Uint
+            | Kind::Double
+            | Kind::Duration
+            | Kind::Timestamp => Self::exactly(1),
+            // kube-apiserver compares types, addresses and networks at the cost of one step.
+            Kind::Type | Kind::Ip | Kind::Cidr => Self::exactly(1),
             Kind::Optional => Self::of(&ty.element()),
             Kind::Any
             | Kind::Null
@@ -44,10 +51,7 @@ impl Size {
             | Kind::List
             | Kind::Map
             | Kind::Object
-            | Kind::Type
             | Kind::Quantity
-            | Kind::Ip
-            | Kind::Cidr
             | Kind::Url
             | Kind::Semver
             | Kind::Format => Self::UNKNOWN,
@@ -79,5 +83,9 @@ impl Size {
 /// A cost for each element, rounded up.
 pub fn scaled(size: u64, factor: f64) -> u64 {
     let cost = (size as f64 * factor).ceil();
-    if cost >= u64::MAX as f64 { u64::MAX } else { cost as u64 }
+    if cost >= u64::MAX as f64 {
+        u64::MAX
+    } else {
+        cost as u64
+    }
 }
