@@ -5,6 +5,7 @@
 //! that was seen has an entry, also an unreachable one; a new endpoint is a new entry.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Host {
     pub endpoint: String,
     /// The session with its proxy.
     pub proxy: ProxySession,
+    /// The Engine may not give a container more open files than it has itself; learned by trying.
+    pub limits_open_files: AtomicBool,
     /// `None` until the first try to connect is over.
     engine: watch::Sender<Option<Result<Engine, Outcome>>>,
     host_id: RwLock<Option<String>>,
@@ -105,6 +108,7 @@ impl Hosts {
             name: name.to_owned(),
             endpoint: endpoint.to_owned(),
             proxy: ProxySession::new(name, self.links.fence.clone()),
+            limits_open_files: AtomicBool::new(false),
             engine: watch::Sender::new(None),
             host_id: RwLock::new(None),
             steps: Arc::new(Semaphore::new(MAX_STEPS)),

@@ -1,6 +1,7 @@
 //! Carries out one step of a host's plan: an exhaustive match, and nothing else.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::models::{RestartPolicyNameEnum, VolumeCreateRequest};
@@ -11,6 +12,7 @@ use plan::docker_host::{Observed, host_id};
 use plan::fact::RestartPolicy;
 use plan::{Fact, Step};
 
+use super::make::OpenFiles;
 use super::{claim, make};
 use crate::context::Context;
 use crate::docker::networks::Bridge;
@@ -19,6 +21,9 @@ use crate::driver::StepError;
 use crate::hosts::Host;
 use crate::proxy_binary::{PROGRAM, STATE_DIR};
 use crate::signature::{self, ObjectKind};
+
+/// What runc and crun say of a limit that they may not set.
+const RLIMIT: &str = "rlimit";
 
 /// One step on the host.
 pub(super) async fn on_host(
@@ -44,7 +49,7 @@ pub(super) async fn on_host(
         Step::LoadProxyImage { sha12 } => act.load_image(sha12).await,
         Step::CreateProxy { sha12, http_port } => act.create_proxy(sha12, *http_port).await,
         Step::WriteClaim { container, host_id } => act.write_claim(container, host_id).await,
-        Step::StartProxy { id, .. } => Ok(containers::start(&engine, id).await?),
+        Step::StartProxy { id, .. } => act.start_proxy(id).await,
         Step::ClaimProxy => act.claim(observed).await,
         Step::CreateBridge {
             namespace,
@@ -169,8 +174,14 @@ impl Act<'_> {
             &self.context.install,
             &self.host_id,
             self.engine.facts(),
+            if self.host.limits_open_files.load(Ordering::Relaxed) {
+                OpenFiles::Inherited
+            } else {
+                OpenFiles::Plenty
+            },
             sha12,
             http_port,
+            self.context.machine.open_files(),
         );
         let id = match containers::create(self.engine, &name, &body).await {
             Ok(id) => id,
@@ -188,6 +199,23 @@ impl Act<'_> {
             .ok_or_else(|| {
                 StepError::refused(format!("the container {name} is not Mooring's; remove it"))
             })
+    }
+
+    /// Starts the proxy. Where the Engine may not raise the limit of open files (in a container of its own, say), the
+    /// proxy that never ran is removed, and the next one is made with the limit that every container there has.
+    async fn start_proxy(&self, id: &str) -> Result<(), StepError> {
+        let outcome = match containers::start(self.engine, id).await {
+            Ok(()) => return Ok(()),
+            Err(outcome) => outcome,
+        };
+        let refused = outcome.to_string().contains(RLIMIT);
+        if !refused || self.host.limits_open_files.swap(true, Ordering::Relaxed) {
+            return Err(outcome.into());
+        }
+        containers::remove(self.engine, id).await?;
+        Err(StepError::transient(
+            "the Engine may not raise the limit of open files; the proxy is made again with the Engine's own",
+        ))
     }
 
     async fn write_claim(&self, container: &str, host_id: &str) -> Result<(), StepError> {

@@ -50,20 +50,31 @@ pub(super) fn labels(
     all.into_iter().collect()
 }
 
+/// Whether the Engine may set the limit of open files of a container; one without CAP_SYS_RESOURCE may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OpenFiles {
+    /// As many as the proxy can use.
+    Plenty,
+    /// As many as the Engine gives to every container.
+    Inherited,
+}
+
 /// The create call of the proxy's container.
 pub(super) fn proxy(
     install: &Install,
     host_id: &str,
     engine: &EngineFacts,
+    open_files: OpenFiles,
     sha12: &str,
     http_port: u16,
+    most_files: Option<u64>,
 ) -> ContainerCreateBody {
     let mut body = ContainerCreateBody {
         image: Some(names::proxy_image(sha12)),
         entrypoint: Some(vec![PROGRAM.to_owned()]),
         cmd: Some(serve_arguments(http_port)),
         user: Some("0:0".to_owned()),
-        host_config: Some(host_config(engine)),
+        host_config: Some(host_config(engine, open_files)),
         ..ContainerCreateBody::default()
     };
     // It answers the question whether a container of that name is the one that would be made.
@@ -80,7 +91,7 @@ pub(super) fn proxy(
     body
 }
 
-fn host_config(engine: &EngineFacts) -> HostConfig {
+fn host_config(engine: &EngineFacts, open_files: OpenFiles) -> HostConfig {
     let mut security = vec!["no-new-privileges".to_owned()];
     if engine.selinux {
         // A container in the host's network has to reach the host's sockets.
@@ -107,11 +118,14 @@ fn host_config(engine: &EngineFacts) -> HostConfig {
         }]),
         memory: Some(MEMORY),
         pids_limit: Some(PIDS),
-        ulimits: Some(vec![ResourcesUlimits {
-            name: Some("nofile".to_owned()),
-            soft: Some(OPEN_FILES),
-            hard: Some(OPEN_FILES),
-        }]),
+        ulimits: match open_files {
+            OpenFiles::Plenty => Some(vec![ResourcesUlimits {
+                name: Some("nofile".to_owned()),
+                soft: Some(open_files),
+                hard: Some(open_files),
+            }]),
+            OpenFiles::Inherited => None,
+        },
         log_config: (engine.log_driver == bounded).then(|| HostConfigLogConfig {
             typ: Some(bounded.to_owned()),
             config: Some(HashMap::from([
