@@ -181,7 +181,6 @@ impl Act<'_> {
             },
             sha12,
             http_port,
-            self.context.machine.open_files(),
         );
         let id = match containers::create(self.engine, &name, &body).await {
             Ok(id) => id,

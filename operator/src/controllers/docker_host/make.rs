@@ -67,7 +67,6 @@ pub(super) fn proxy(
     open_files: OpenFiles,
     sha12: &str,
     http_port: u16,
-    most_files: Option<u64>,
 ) -> ContainerCreateBody {
     let mut body = ContainerCreateBody {
         image: Some(names::proxy_image(sha12)),
@@ -121,8 +120,8 @@ fn host_config(engine: &EngineFacts, open_files: OpenFiles) -> HostConfig {
         ulimits: match open_files {
             OpenFiles::Plenty => Some(vec![ResourcesUlimits {
                 name: Some("nofile".to_owned()),
-                soft: Some(open_files),
-                hard: Some(open_files),
+                soft: Some(OPEN_FILES),
+                hard: Some(OPEN_FILES),
             }]),
             OpenFiles::Inherited => None,
         },
