@@ -184,6 +184,14 @@ fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
+/// What the API said, without the status document that kube's own rendering repeats it in.
+pub fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// How a write failed, as far as it matters for what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -208,64 +216,65 @@ pub fn failure(error: &kube::Error) -> Failure {
     }
 }
 
-/// Puts Mooring's finalizer on the object as it was read; another state of it is a conflict. Present: nothing is sent.
+/// Puts Mooring's finalizer on the object that was read; another object of its name is left alone. Present: nothing is
+/// sent.
 pub async fn add_finalizer<K>(api: &Api<K>, object: &K) -> Result<(), kube::Error>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
-    if object
-        .finalizers()
-        .iter()
-        .any(|name| name == crds::FINALIZER)
-    {
-        return Ok(());
-    }
-    let mut finalizers = object.finalizers().to_vec();
-    finalizers.push(crds::FINALIZER.to_owned());
-    write_finalizers(api, object, &finalizers).await
+    change_finalizers(api, object, |finalizers| {
+        if !finalizers.iter().any(|name| name == crds::FINALIZER) {
+            finalizers.push(crds::FINALIZER.to_owned());
+        }
+    })
+    .await
 }
 
-/// Takes Mooring's finalizer off the object as it was read; another state of it is a conflict. Absent, or the object
-/// gone: nothing to do.
+/// Takes Mooring's finalizer off the object that was read. Absent, or the object gone: nothing to do.
 pub async fn drop_finalizer<K>(api: &Api<K>, object: &K) -> Result<(), kube::Error>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
-    let kept: Vec<String> = object
-        .finalizers()
-        .iter()
-        .filter(|name| *name != crds::FINALIZER)
-        .cloned()
-        .collect();
-    if kept.len() == object.finalizers().len() {
-        return Ok(());
-    }
-    match write_finalizers(api, object, &kept).await {
-        Err(error) if is_not_found(&error) => Ok(()),
-        other => other,
-    }
+    change_finalizers(api, object, |finalizers| {
+        finalizers.retain(|name| name != crds::FINALIZER);
+    })
+    .await
 }
 
-async fn write_finalizers<K>(
+/// Changes the list as it is at this moment: the record that came before the step has made another version of the
+/// object, and the list may be shared with others.
+async fn change_finalizers<K>(
     api: &Api<K>,
     object: &K,
-    finalizers: &[String],
+    change: impl Fn(&mut Vec<String>),
 ) -> Result<(), kube::Error>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
+    let name = object.name_any();
+    let Some(there) = api.get_metadata_opt(&name).await? else {
+        return Ok(());
+    };
+    let mut finalizers = there.finalizers().to_vec();
+    change(&mut finalizers);
+    if there.uid() != object.uid() || finalizers == there.finalizers() {
+        return Ok(());
+    }
     let patch = json!({ "metadata": {
         "finalizers": finalizers,
-        "resourceVersion": object.resource_version(),
-        "uid": object.uid(),
+        "resourceVersion": there.resource_version(),
     }});
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    api.patch(&object.name_any(), &params, &Patch::Merge(&patch))
+    match api
+        .patch_metadata(&name, &params, &Patch::Merge(&patch))
         .await
-        .map(drop)
+    {
+        Err(error) if is_not_found(&error) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// Writes the status that `object` carries, with the resourceVersion that it was read with. Gives what is stored.

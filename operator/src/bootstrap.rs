@@ -24,12 +24,12 @@ const ESTABLISHED: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// The API refused or did not answer.
-    #[error("{what}: {source}")]
+    #[error("{what}: {message}")]
     Api {
         /// What was asked of it.
         what: String,
         /// What it said.
-        source: Box<kube::Error>,
+        message: String,
     },
     /// A kind was defined, but is not served.
     #[error("the kind {name} was not served within {} s of its definition", ESTABLISHED.as_secs())]
@@ -41,9 +41,9 @@ pub enum BootstrapError {
 
 fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> BootstrapError {
     let what = what.into();
-    move |source| BootstrapError::Api {
+    move |error| BootstrapError::Api {
         what,
-        source: Box::new(source),
+        message: api::words(&error),
     }
 }
 

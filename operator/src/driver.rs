@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::{Id, JoinSet};
 use tracing::{error, info, warn};
 
-use crate::api::Failure;
+use crate::api::{Failure, words};
 use crate::backoff;
 use crate::clock;
 use crate::context::Context;
@@ -215,14 +215,6 @@ impl From<ProxyError> for StepError {
             },
             ProxyError::Unknown { .. } => StepError::Unknown { message },
         }
-    }
-}
-
-/// The API's message without the status document that kube's rendering repeats it in.
-fn words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
     }
 }
 
@@ -463,14 +455,9 @@ impl<C: Controller> Pass<C> {
             .map(Done::words)
             .collect();
         let state = C::state(&plan.record);
-        info!(
-            %kind,
-            namespace,
-            name,
-            state,
-            steps = steps.join("; "),
-            "acted"
-        );
+        if !steps.is_empty() {
+            info!(%kind, namespace, name, state, steps = steps.join("; "), "acted");
+        }
         for done in results {
             if let Err(error) = &done.result {
                 warn!(%kind, namespace, name, state, step = done.words(), %error, class = ?error.class(), "step not done");

@@ -98,7 +98,7 @@ impl Events {
             }
         };
         if let Err(error) = result {
-            warn!(%error, reason = event.reason, object = about.name, "cannot write an Event");
+            warn!(error = crate::api::words(&error), reason = event.reason, object = about.name, "cannot write an Event");
         }
     }
 
@@ -111,7 +111,9 @@ impl Events {
         now: Timestamp,
     ) -> Document {
         let name = about.name.clone().unwrap_or_default();
-        let suffix = crate::hex::encode(&crate::install::random_16()[..8]);
+        // kubectl describe shows Events of this form in the order of their names, so time comes first in them.
+        let random = crate::hex::encode(&crate::install::random_16()[..4]);
+        let suffix = format!("{:x}{random}", now.as_nanosecond());
         Document {
             metadata: ObjectMeta {
                 name: Some(format!("{name}.{suffix}")),

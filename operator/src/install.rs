@@ -69,12 +69,12 @@ pub struct Install {
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// The API did not answer as it should.
-    #[error("reading or making the Secret {namespace}/{SECRET}: {source}")]
+    #[error("reading or making the Secret {namespace}/{SECRET}: {message}")]
     Api {
         /// The system namespace.
         namespace: String,
         /// What the API said.
-        source: Box<kube::Error>,
+        message: String,
     },
     /// The Secret is there, but is not one of ours.
     #[error(
@@ -107,7 +107,7 @@ impl Install {
         let secret = secrets
             .get_opt(SECRET)
             .await
-            .map_err(|source| failed(namespace, source))?;
+            .map_err(|error| failed(namespace, &error))?;
         secret
             .map(|secret| of_secret(&secret, namespace))
             .transpose()
@@ -143,10 +143,10 @@ impl Install {
                 let there = secrets
                     .get(SECRET)
                     .await
-                    .map_err(|source| failed(namespace, source))?;
+                    .map_err(|error| failed(namespace, &error))?;
                 of_secret(&there, namespace)
             }
-            Err(source) => Err(failed(namespace, source)),
+            Err(error) => Err(failed(namespace, &error)),
         }
     }
 }
@@ -159,10 +159,10 @@ pub fn random_16() -> [u8; 16] {
     bytes
 }
 
-fn failed(namespace: &str, source: kube::Error) -> InstallError {
+fn failed(namespace: &str, error: &kube::Error) -> InstallError {
     InstallError::Api {
         namespace: namespace.to_owned(),
-        source: Box::new(source),
+        message: api::words(error),
     }
 }
 

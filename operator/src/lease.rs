@@ -61,7 +61,7 @@ impl Epoch {
 pub enum LeaseError {
     /// The API did not answer as it should.
     #[error("the Lease {NAME}: {0}")]
-    Api(Box<kube::Error>),
+    Api(String),
     /// Another operator holds it.
     #[error(
         "the Lease {NAME} was taken over by {holder}; this operator stops so that only one acts"
@@ -86,7 +86,7 @@ pub enum LeaseError {
 
 impl From<kube::Error> for LeaseError {
     fn from(error: kube::Error) -> Self {
-        LeaseError::Api(Box::new(error))
+        LeaseError::Api(api::words(&error))
     }
 }
 

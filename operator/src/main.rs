@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -14,10 +15,23 @@ fn main() -> ExitCode {
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mooring: {error:#}");
+            eprintln!("mooring: {}", words(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, each once: some say in their own words what their cause says.
+fn words(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -57,6 +71,6 @@ async fn show_logs(arguments: &Logs) -> anyhow::Result<()> {
         previous: arguments.previous,
         release: arguments.release,
     };
-    let client = api::connect(config, std::sync::Arc::new(gate::Open))?;
+    let client = api::connect(config, Arc::new(gate::Open))?;
     Ok(logs::show(client, &ask, &mut std::io::stdout().lock()).await?)
 }

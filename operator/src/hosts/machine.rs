@@ -51,6 +51,7 @@ impl Machine for ThisMachine {
         processes
             .filter_map(Result::ok)
             .map(|entry| entry.path())
+            .filter(|entry| is_process(entry))
             .find(|process| holds(process, &sockets))
             .map(|process| {
                 let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
@@ -58,6 +59,12 @@ impl Machine for ThisMachine {
                 format!("{} (process {pid})", name.trim())
             })
     }
+}
+
+/// Whether a directory of the kernel is a process, and not another name for one.
+fn is_process(directory: &Path) -> bool {
+    let name = directory.file_name().unwrap_or_default();
+    name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
 }
 
 /// Whether a process has one of the sockets open; what is not a process or not ours to see has none.

@@ -66,6 +66,8 @@ fn directory(builder: &mut Builder<Vec<u8>>, path: &str) -> std::io::Result<()> 
     header.set_entry_type(EntryType::Directory);
     header.set_size(0);
     header.set_mode(DIRECTORY_MODE);
+    header.set_uid(0);
+    header.set_gid(0);
     builder.append_data(&mut header, format!("{path}/"), std::io::empty())
 }
 
@@ -112,6 +114,7 @@ mod tests {
     #[test]
     fn files_have_the_paths_modes_and_owners_that_were_asked_for() {
         let files = ConfigFiles {
+            volume: "config".to_owned(),
             mount_path: "/etc/app".to_owned(),
             kind: ConfigKind::Secret,
             secret: "mooring.x".to_owned(),
