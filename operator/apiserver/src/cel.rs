@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::schema::{Additional, FieldError, FieldErrorKind, FieldPath, ListType, Node, Path, Structural, Type};
+use crate::schema::{
+    Additional, FieldError, FieldErrorKind, FieldPath, ListType, Node, Path, Structural, Type,
+};
 
 use check::Checked;
 use decl::{Decl, MAX_REQUEST_BYTES};
@@ -73,13 +75,24 @@ struct Program {
 }
 
 /// Reads the rules of one schema, uncompiled.
-pub fn read_rules(schema: &Map<String, Value>, path: &Path<'_>, errors: &mut Vec<FieldError>) -> Vec<Rule> {
+pub fn read_rules(
+    schema: &Map<String, Value>,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) -> Vec<Rule> {
     let at = path.child("x-kubernetes-validations");
-    let Some(rules) = schema.get("x-kubernetes-validations").and_then(Value::as_array) else {
+    let Some(rules) = schema
+        .get("x-kubernetes-validations")
+        .and_then(Value::as_array)
+    else {
         return Vec::new();
     };
     if rules.len() > MAX_RULES_PER_SCHEMA {
-        errors.push(FieldError::too_many(at, rules.len(), MAX_RULES_PER_SCHEMA as u64));
+        errors.push(FieldError::too_many(
+            at,
+            rules.len(),
+            MAX_RULES_PER_SCHEMA as u64,
+        ));
         return Vec::new();
     }
     rules
@@ -109,7 +122,10 @@ fn read_rule(document: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) ->
     let breaks = |text: &str| text.contains(['\n', '\r']);
     let (trimmed, message) = (rule.rule.trim(), rule.message.trim());
     if trimmed.is_empty() {
-        errors.push(FieldError::required(path.child("rule"), "rule is not specified"));
+        errors.push(FieldError::required(
+            path.child("rule"),
+            "rule is not specified",
+        ));
     } else if !rule.message.is_empty() && message.is_empty() {
         errors.push(FieldError::invalid(
             path.child("message"),
@@ -143,9 +159,17 @@ fn read_rule(document: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) ->
     if let Some(reason) = document["reason"].as_str()
         && !REASONS.contains(&reason)
     {
-        errors.push(FieldError::not_supported(path.child("reason"), reason, &REASONS));
+        errors.push(FieldError::not_supported(
+            path.child("reason"),
+            reason,
+            &REASONS,
+        ));
     }
-    for (key, text) in [("rule", &rule.rule), ("messageExpression", &rule.message_expression), ("message", &rule.message)] {
+    for (key, text) in [
+        ("rule", &rule.rule),
+        ("messageExpression", &rule.message_expression),
+        ("message", &rule.message),
+    ] {
         if text.len() > MAX_RULE_BYTES {
             errors.push(FieldError::too_long(path.child(key), MAX_RULE_BYTES as u64));
         }
@@ -220,7 +244,13 @@ impl Context {
 }
 
 impl Compiler {
-    fn node(&mut self, node: &mut Node, decl: Option<Arc<Decl>>, path: &Path<'_>, context: &Context) {
+    fn node(
+        &mut self,
+        node: &mut Node,
+        decl: Option<Arc<Decl>>,
+        path: &Path<'_>,
+        context: &Context,
+    ) {
         if !node.has_rules {
             return;
         }
@@ -238,10 +268,13 @@ impl Compiler {
             self.node(child, below, &at.key(name), &context.times(Some(1)));
         }
         let element = decl.as_ref().and_then(|decl| decl.element().cloned());
-        let uncorrelatable = context.uncorrelatable.clone().or_else(|| match node.list_type {
-            ListType::Map(_) => None,
-            ListType::Atomic | ListType::Set => Some(path.to_string()),
-        });
+        let uncorrelatable = context
+            .uncorrelatable
+            .clone()
+            .or_else(|| match node.list_type {
+                ListType::Map(_) => None,
+                ListType::Atomic | ListType::Set => Some(path.to_string()),
+            });
         if let Some(items) = &mut node.items {
             let below = Context {
                 uncorrelatable,
@@ -255,7 +288,13 @@ impl Compiler {
         }
     }
 
-    fn rules(&mut self, node: &mut Node, decl: Option<&Arc<Decl>>, path: &Path<'_>, context: &Context) {
+    fn rules(
+        &mut self,
+        node: &mut Node,
+        decl: Option<&Arc<Decl>>,
+        path: &Path<'_>,
+        context: &Context,
+    ) {
         let mut rules = std::mem::take(&mut node.rules);
         let at = path.child("x-kubernetes-validations");
         for (index, rule) in rules.iter_mut().enumerate() {
@@ -273,7 +312,14 @@ impl Compiler {
         node.rules = rules;
     }
 
-    fn rule(&mut self, rule: &Rule, node: &Node, decl: &Arc<Decl>, path: &Path<'_>, context: &Context) -> Option<Program> {
+    fn rule(
+        &mut self,
+        rule: &Rule,
+        node: &Node,
+        decl: &Arc<Decl>,
+        path: &Path<'_>,
+        context: &Context,
+    ) -> Option<Program> {
         let optional = rule.optional_old_self == Some(true);
         let at = path.child("rule");
         let cardinality = context
@@ -284,7 +330,11 @@ impl Compiler {
             self.invalid(rule, &at, "cel expression must evaluate to a bool");
             return None;
         }
-        self.budget(&at, "estimated rule cost", checked.cost.saturating_mul(cardinality));
+        self.budget(
+            &at,
+            "estimated rule cost",
+            checked.cost.saturating_mul(cardinality),
+        );
         if checked.uses_old {
             if let Some(list) = &context.uncorrelatable {
                 self.errors.push(FieldError::invalid(
@@ -309,7 +359,14 @@ impl Compiler {
         })
     }
 
-    fn expression(&mut self, rule: &Rule, text: &str, decl: &Arc<Decl>, path: &Path<'_>, what: &str) -> Option<Checked> {
+    fn expression(
+        &mut self,
+        rule: &Rule,
+        text: &str,
+        decl: &Arc<Decl>,
+        path: &Path<'_>,
+        what: &str,
+    ) -> Option<Checked> {
         match check::check(text, decl, rule.optional_old_self == Some(true)) {
             Ok(checked) => Some(checked),
             Err(error) => {
@@ -339,7 +396,9 @@ impl Compiler {
             return None;
         }
         let at = path.child("fieldPath");
-        let parsed = FieldPath::parse(&rule.field_path).ok().filter(|path| path.schema(node).is_some());
+        let parsed = FieldPath::parse(&rule.field_path)
+            .ok()
+            .filter(|path| path.schema(node).is_some());
         if parsed.is_none() {
             self.errors.push(FieldError::invalid(
                 at,
@@ -356,8 +415,10 @@ impl Compiler {
             self.expensive.push(path.to_string());
         }
         if cost > MAX_RULE_COST {
-            self.errors
-                .push(FieldError::forbidden(path, over_budget(what, cost, MAX_RULE_COST)));
+            self.errors.push(FieldError::forbidden(
+                path,
+                over_budget(what, cost, MAX_RULE_COST),
+            ));
         }
     }
 
@@ -533,7 +594,13 @@ impl Walk {
         }
         for (index, item) in items.iter().enumerate() {
             let old = before.get(&key(item)).copied();
-            self.node(child, item, old, unchanged.part(item, old), &path.index(index));
+            self.node(
+                child,
+                item,
+                old,
+                unchanged.part(item, old),
+                &path.index(index),
+            );
         }
     }
 
@@ -601,7 +668,12 @@ impl Walk {
     }
 
     /// The value of an expression, or why there is none, paid from the budget.
-    fn evaluate<'v>(&mut self, expr: &'v Expr, this: Val<'v>, old: Val<'v>) -> Result<Result<Val<'v>, String>, Spent> {
+    fn evaluate<'v>(
+        &mut self,
+        expr: &'v Expr,
+        this: Val<'v>,
+        old: Val<'v>,
+    ) -> Result<Result<Val<'v>, String>, Spent> {
         let Some(budget) = self.budget else {
             return Err(Spent);
         };

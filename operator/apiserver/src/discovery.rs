@@ -37,7 +37,9 @@ pub fn groups(resources: &[Arc<Resource>]) -> Value {
 /// `GET /apis/GROUP`; `None` when there is no such group.
 pub fn group(resources: &[Arc<Resource>], name: &str) -> Option<Value> {
     let groups = grouped(resources);
-    let group = groups.iter().find(|group| group.name == name && !name.is_empty())?;
+    let group = groups
+        .iter()
+        .find(|group| group.name == name && !name.is_empty())?;
     let mut document = group.render();
     document["kind"] = json!("APIGroup");
     document["apiVersion"] = json!("v1");
@@ -48,13 +50,18 @@ pub fn group(resources: &[Arc<Resource>], name: &str) -> Option<Value> {
 pub fn resource_list(resources: &[Arc<Resource>], group: &str, version: &str) -> Option<Value> {
     let served: Vec<&Arc<Resource>> = resources
         .iter()
-        .filter(|resource| resource.served && resource.group == group && resource.version == version)
+        .filter(|resource| {
+            resource.served && resource.group == group && resource.version == version
+        })
         .collect();
     if served.is_empty() {
         return None;
     }
     let group_version = served[0].api_version();
-    let list: Vec<Value> = served.iter().flat_map(|resource| entries(resource)).collect();
+    let list: Vec<Value> = served
+        .iter()
+        .flat_map(|resource| entries(resource))
+        .collect();
     Some(json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -107,7 +114,10 @@ fn grouped(resources: &[Arc<Resource>]) -> Vec<Group<'_>> {
             }
         };
         let versions = &mut groups[index].versions;
-        match versions.iter_mut().find(|(version, _)| *version == resource.version) {
+        match versions
+            .iter_mut()
+            .find(|(version, _)| *version == resource.version)
+        {
             Some((_, list)) => list.push(resource),
             None => versions.push((&resource.version, vec![resource])),
         }
@@ -126,7 +136,9 @@ fn priority(version: &str) -> (u8, u64, u64, std::cmp::Reverse<String>) {
     let Some(rest) = version.strip_prefix('v') else {
         return none();
     };
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let digits = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
     let (major, suffix) = rest.split_at(digits);
     let Ok(major) = major.parse() else {
         return none();

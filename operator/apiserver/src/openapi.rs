@@ -43,8 +43,14 @@ pub fn v3(resources: &[Arc<Resource>], group_version: &str) -> Option<Value> {
         .iter()
         .filter(|resource| resource.served && root_path(resource) == group_version)
     {
-        schemas.insert(definition_name(resource), object_schema(resource, Dialect::V3));
-        schemas.insert(format!("{}List", definition_name(resource)), list_schema(resource, Dialect::V3));
+        schemas.insert(
+            definition_name(resource),
+            object_schema(resource, Dialect::V3),
+        );
+        schemas.insert(
+            format!("{}List", definition_name(resource)),
+            list_schema(resource, Dialect::V3),
+        );
         for address in addresses(resource) {
             paths.insert(address.path.clone(), v3_path_item(&address));
         }
@@ -147,8 +153,14 @@ fn object_schema(resource: &Resource, dialect: Dialect) -> Value {
     };
     let properties = map.entry("properties").or_insert_with(|| json!({}));
     if let Some(properties) = properties.as_object_mut() {
-        properties.insert("apiVersion".to_owned(), json!({"type": "string", "description": ABOUT_API_VERSION}));
-        properties.insert("kind".to_owned(), json!({"type": "string", "description": ABOUT_KIND}));
+        properties.insert(
+            "apiVersion".to_owned(),
+            json!({"type": "string", "description": ABOUT_API_VERSION}),
+        );
+        properties.insert(
+            "kind".to_owned(),
+            json!({"type": "string", "description": ABOUT_KIND}),
+        );
         let mut metadata = dialect.reference(OBJECT_META);
         if dialect == Dialect::V3 {
             // Beside a reference nothing else counts in version 3.0.
@@ -159,7 +171,10 @@ fn object_schema(resource: &Resource, dialect: Dialect) -> Value {
         );
         properties.insert("metadata".to_owned(), metadata);
     }
-    map.insert("x-kubernetes-group-version-kind".to_owned(), json!([gvk(resource)]));
+    map.insert(
+        "x-kubernetes-group-version-kind".to_owned(),
+        json!([gvk(resource)]),
+    );
     schema
 }
 
@@ -238,7 +253,8 @@ fn shared_schemas(resources: &[Arc<Resource>], dialect: Dialect, schemas: &mut M
 }
 
 fn scale_schema(dialect: Dialect) -> Value {
-    let replicas = |about: &str| json!({"type": "integer", "format": "int32", "description": about});
+    let replicas =
+        |about: &str| json!({"type": "integer", "format": "int32", "description": about});
     json!({
         "description": "Scale represents a scaling request for a resource.",
         "type": "object",
@@ -296,24 +312,45 @@ const fn parameter(name: &'static str, type_: &'static str, about: &'static str)
     Parameter { name, type_, about }
 }
 
-const DRY_RUN: Parameter =
-    parameter("dryRun", "string", "`All`: the request is processed but nothing is persisted.");
-const FIELD_MANAGER: Parameter =
-    parameter("fieldManager", "string", "The name of the actor that makes the change; at most 128 characters.");
+const DRY_RUN: Parameter = parameter(
+    "dryRun",
+    "string",
+    "`All`: the request is processed but nothing is persisted.",
+);
+const FIELD_MANAGER: Parameter = parameter(
+    "fieldManager",
+    "string",
+    "The name of the actor that makes the change; at most 128 characters.",
+);
 const FIELD_VALIDATION: Parameter = parameter(
     "fieldValidation",
     "string",
     "What to do with unknown or duplicate fields: `Ignore`, `Warn` or `Strict`.",
 );
-const FORCE: Parameter =
-    parameter("force", "boolean", "Take over fields that other managers own; for apply patches only.");
+const FORCE: Parameter = parameter(
+    "force",
+    "boolean",
+    "Take over fields that other managers own; for apply patches only.",
+);
 const WRITE: &[Parameter] = &[DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION];
 const PATCH: &[Parameter] = &[DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION, FORCE];
-const READ: &[Parameter] = &[parameter("resourceVersion", "string", "Not older than this version.")];
+const READ: &[Parameter] = &[parameter(
+    "resourceVersion",
+    "string",
+    "Not older than this version.",
+)];
 const DELETE: &[Parameter] = &[
     DRY_RUN,
-    parameter("gracePeriodSeconds", "integer", "How long the object may take to go."),
-    parameter("propagationPolicy", "string", "`Orphan`, `Background` or `Foreground`."),
+    parameter(
+        "gracePeriodSeconds",
+        "integer",
+        "How long the object may take to go.",
+    ),
+    parameter(
+        "propagationPolicy",
+        "string",
+        "`Orphan`, `Background` or `Foreground`.",
+    ),
 ];
 const LIST: &[Parameter] = &[
     parameter("allowWatchBookmarks", "boolean", "Ask for BOOKMARK events."),
@@ -321,9 +358,21 @@ const LIST: &[Parameter] = &[
     parameter("fieldSelector", "string", "Only objects with these fields."),
     parameter("labelSelector", "string", "Only objects with these labels."),
     parameter("limit", "integer", "At most this many objects."),
-    parameter("resourceVersion", "string", "Not older than this version, or watch from it."),
-    parameter("resourceVersionMatch", "string", "`Exact` or `NotOlderThan`."),
-    parameter("sendInitialEvents", "boolean", "Begin a watch with the objects that are there."),
+    parameter(
+        "resourceVersion",
+        "string",
+        "Not older than this version, or watch from it.",
+    ),
+    parameter(
+        "resourceVersionMatch",
+        "string",
+        "`Exact` or `NotOlderThan`.",
+    ),
+    parameter(
+        "sendInitialEvents",
+        "boolean",
+        "Begin a watch with the objects that are there.",
+    ),
     parameter("timeoutSeconds", "integer", "End the call after this time."),
     parameter("watch", "boolean", "Watch instead of list."),
 ];
@@ -346,10 +395,21 @@ fn addresses(resource: &Resource) -> Vec<Address> {
     let object = format!("{collection}/{{name}}");
     let mut variables = Vec::new();
     if resource.namespaced {
-        variables.push(("namespace", "object name and auth scope, such as for teams and projects"));
+        variables.push((
+            "namespace",
+            "object name and auth scope, such as for teams and projects",
+        ));
     }
-    let with_name: Vec<_> = variables.iter().copied().chain([("name", "name of the object")]).collect();
-    let scope = if resource.namespaced { "Namespaced" } else { "" };
+    let with_name: Vec<_> = variables
+        .iter()
+        .copied()
+        .chain([("name", "name of the object")])
+        .collect();
+    let scope = if resource.namespaced {
+        "Namespaced"
+    } else {
+        ""
+    };
     let tag = tag(resource);
     let make = |path: String, variables: &[(&'static str, &'static str)], operations| Address {
         path,
@@ -359,8 +419,16 @@ fn addresses(resource: &Resource) -> Vec<Address> {
         gvk: gvk(resource),
     };
     let mut addresses = vec![
-        make(collection, &variables, collection_operations(resource, scope)),
-        make(object.clone(), &with_name, object_operations(resource, scope, "", None)),
+        make(
+            collection,
+            &variables,
+            collection_operations(resource, scope),
+        ),
+        make(
+            object.clone(),
+            &with_name,
+            object_operations(resource, scope, "", None),
+        ),
     ];
     if resource.status {
         let operations = object_operations(resource, scope, "Status", None);
@@ -396,7 +464,9 @@ fn tag(resource: &Resource) -> String {
 
 fn capitalized(word: &str) -> String {
     let mut chars = word.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }
 
 fn operation_id(resource: &Resource, verb: &str, scope: &str, suffix: &str) -> String {
@@ -446,7 +516,12 @@ fn collection_operations(resource: &Resource, scope: &str) -> Vec<Operation> {
 }
 
 /// The operations on one object, or on its subresource when `suffix` names one.
-fn object_operations(resource: &Resource, scope: &str, suffix: &str, kind: Option<&str>) -> Vec<Operation> {
+fn object_operations(
+    resource: &Resource,
+    scope: &str,
+    suffix: &str,
+    kind: Option<&str>,
+) -> Vec<Operation> {
     let name = kind.map_or_else(|| definition_name(resource), str::to_owned);
     let id = |verb| operation_id(resource, verb, scope, suffix);
     let mut patch_types = PATCH_TYPES.to_vec();
@@ -499,7 +574,10 @@ fn object_operations(resource: &Resource, scope: &str, suffix: &str, kind: Optio
 fn v3_path_item(address: &Address) -> Value {
     let mut item = Map::new();
     for operation in &address.operations {
-        item.insert(operation.method.to_owned(), v3_operation(address, operation));
+        item.insert(
+            operation.method.to_owned(),
+            v3_operation(address, operation),
+        );
     }
     let variables: Vec<Value> = address
         .variables

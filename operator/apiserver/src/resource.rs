@@ -28,7 +28,9 @@ pub const VERBS: &[&str] = &[
 ];
 
 /// The verbs of namespaces, which cannot be deleted by collection.
-const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+const NAMESPACE_VERBS: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
+];
 
 /// One kind in one version.
 #[derive(Debug)]
@@ -215,7 +217,10 @@ impl Resource {
     }
 
     fn name_errors(&self, new: &Value) -> Vec<FieldError> {
-        let name = new.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("");
+        let name = new
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or("");
         if name.is_empty() {
             return Vec::new();
         }
@@ -226,9 +231,9 @@ impl Resource {
     }
 
     fn builtin_errors(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let kind = builtin::all()
-            .iter()
-            .find(|kind| kind.group == self.group && kind.version == self.version && kind.kind == self.kind);
+        let kind = builtin::all().iter().find(|kind| {
+            kind.group == self.group && kind.version == self.version && kind.kind == self.kind
+        });
         let mut errors = kind.map_or_else(Vec::new, |kind| builtin::validate(kind, new, old));
         if self.kind == "CustomResourceDefinition" && self.builtin {
             errors.extend(crd::validate(new, old));

@@ -109,7 +109,9 @@ impl Parser {
         let mut requirements = Vec::new();
         while self.tokens.peek().is_some() {
             if requirements.len() == MAX_REQUIREMENTS {
-                return Err(format!("a selector may have at most {MAX_REQUIREMENTS} requirements"));
+                return Err(format!(
+                    "a selector may have at most {MAX_REQUIREMENTS} requirements"
+                ));
             }
             requirements.push(self.requirement()?);
             match self.tokens.next() {
@@ -123,7 +125,10 @@ impl Parser {
                     }
                 }
                 Some(other) => {
-                    return Err(format!("found '{}', expected: ',' or 'end of string'", other.text()));
+                    return Err(format!(
+                        "found '{}', expected: ',' or 'end of string'",
+                        other.text()
+                    ));
                 }
             }
         }
@@ -146,10 +151,18 @@ impl Parser {
             return Err(format!("key: Invalid value: {}: {message}", quote(&key)));
         }
         if absent {
-            return Ok(Requirement { key, test: Test::Absent });
+            return Ok(Requirement {
+                key,
+                test: Test::Absent,
+            });
         }
         let operator = match self.tokens.peek() {
-            None | Some(Token::Comma) => return Ok(Requirement { key, test: Test::Exists }),
+            None | Some(Token::Comma) => {
+                return Ok(Requirement {
+                    key,
+                    test: Test::Exists,
+                });
+            }
             Some(_) => self.tokens.next(),
         };
         let test = match operator {
@@ -236,7 +249,9 @@ impl Parser {
                 }
             }
             if values.len() > MAX_REQUIREMENTS {
-                return Err(format!("a requirement may have at most {MAX_REQUIREMENTS} values"));
+                return Err(format!(
+                    "a requirement may have at most {MAX_REQUIREMENTS} values"
+                ));
             }
         }
         Ok(values)
@@ -272,7 +287,8 @@ fn tokens(text: &str) -> Vec<Token> {
             '!' => Token::Bang,
             c => {
                 let mut word = String::from(c);
-                while let Some(c) = chars.next_if(|c| !c.is_whitespace() && !",()=!<>".contains(*c)) {
+                while let Some(c) = chars.next_if(|c| !c.is_whitespace() && !",()=!<>".contains(*c))
+                {
                     word.push(c);
                 }
                 Token::Word(word)
@@ -347,7 +363,9 @@ impl FieldSelector {
                 continue;
             }
             if terms.len() == MAX_REQUIREMENTS {
-                return Err(format!("a selector may have at most {MAX_REQUIREMENTS} requirements"));
+                return Err(format!(
+                    "a selector may have at most {MAX_REQUIREMENTS} requirements"
+                ));
             }
             terms.push(term(&part).ok_or_else(|| {
                 format!("invalid selector: '{text}'; can't understand '{part}'")
@@ -365,16 +383,25 @@ impl FieldSelector {
             let field = term.field.as_str();
             let known = field == "metadata.name"
                 || (field == "metadata.namespace" && resource.namespaced)
-                || resource.selectable_fields.iter().any(|known| known.name == field)
+                || resource
+                    .selectable_fields
+                    .iter()
+                    .any(|known| known.name == field)
                 || (resource.builtin
                     && BUILTIN_FIELDS.iter().any(|(group, kind, fields)| {
-                        resource.group == *group && resource.kind == *kind && fields.contains(&field)
+                        resource.group == *group
+                            && resource.kind == *kind
+                            && fields.contains(&field)
                     }));
             if !known {
                 return Err(if resource.builtin && resource.group.is_empty() {
                     format!("field label not supported: {field}")
                 } else {
-                    format!("field label {} not supported for {}", quote(field), resource.kind)
+                    format!(
+                        "field label {} not supported for {}",
+                        quote(field),
+                        resource.kind
+                    )
                 });
             }
         }
@@ -399,7 +426,11 @@ impl FieldSelector {
 
 /// A field as selectors compare it: text, empty when absent.
 fn value(resource: &Resource, object: &Value, field: &str) -> String {
-    let found = match resource.selectable_fields.iter().find(|known| known.name == field) {
+    let found = match resource
+        .selectable_fields
+        .iter()
+        .find(|known| known.name == field)
+    {
         Some(known) => known.path.find(object),
         // Old selectors of events and namespaces do not name a path.
         None => match (resource.kind.as_str(), field) {
@@ -408,7 +439,9 @@ fn value(resource: &Resource, object: &Value, field: &str) -> String {
                 .filter(|component| component.as_str() != Some(""))
                 .or_else(|| object.get("reportingComponent")),
             ("Namespace", "name") => object.pointer("/metadata/name"),
-            _ => field.split('.').try_fold(object, |value, name| value.get(name)),
+            _ => field
+                .split('.')
+                .try_fold(object, |value, name| value.get(name)),
         },
     };
     match found {
@@ -423,7 +456,9 @@ fn split_terms(text: &str) -> Vec<String> {
     let mut terms = vec![String::new()];
     let mut escaped = false;
     for c in text.chars() {
-        let last = terms.last_mut().expect("there is always a term being built");
+        let last = terms
+            .last_mut()
+            .expect("there is always a term being built");
         match c {
             ',' if !escaped => terms.push(String::new()),
             c => last.push(c),
@@ -438,7 +473,10 @@ fn term(text: &str) -> Option<Result<Term, String>> {
     let (field, rest) = text.split_at(at);
     let (equal, value) = match rest.strip_prefix("!=") {
         Some(value) => (false, value),
-        None => (true, rest.strip_prefix("==").or_else(|| rest.strip_prefix('='))?),
+        None => (
+            true,
+            rest.strip_prefix("==").or_else(|| rest.strip_prefix('='))?,
+        ),
     };
     Some(unescape(value).map(|value| Term {
         field: field.to_owned(),
@@ -454,11 +492,18 @@ fn unescape(text: &str) -> Result<String, String> {
         match c {
             '\\' => match chars.next() {
                 Some(escaped @ ('\\' | ',' | '=')) => out.push(escaped),
-                Some(other) => return Err(format!("invalid escape sequence: {}", quote(&format!("\\{other}")))),
+                Some(other) => {
+                    return Err(format!(
+                        "invalid escape sequence: {}",
+                        quote(&format!("\\{other}"))
+                    ));
+                }
                 None => return Err(format!("invalid escape sequence: {}", quote("\\"))),
             },
             ',' | '=' => {
-                return Err(format!("invalid field selector: unescaped character in value: {c}"));
+                return Err(format!(
+                    "invalid field selector: unescaped character in value: {c}"
+                ));
             }
             c => out.push(c),
         }

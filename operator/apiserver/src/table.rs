@@ -84,7 +84,10 @@ pub fn table(
     let (definitions, cells): (Vec<Definition>, Vec<Vec<Value>>) = if resource.builtin {
         (
             builtin::definitions(resource),
-            items.iter().map(|item| builtin::cells(resource, item, now)).collect(),
+            items
+                .iter()
+                .map(|item| builtin::cells(resource, item, now))
+                .collect(),
         )
     } else {
         let columns = Columns::new(resource);
@@ -156,11 +159,16 @@ impl Columns {
 
     fn cells(&self, item: &Value, now: Timestamp) -> Vec<Value> {
         let name = item.pointer("/metadata/name").cloned().unwrap_or_default();
-        let others = self.definitions.iter().skip(1).zip(&self.paths).map(|(definition, path)| {
-            path.as_ref()
-                .and_then(|path| path.first(item))
-                .map_or(Value::Null, |value| cell(&definition.type_, value, now))
-        });
+        let others = self
+            .definitions
+            .iter()
+            .skip(1)
+            .zip(&self.paths)
+            .map(|(definition, path)| {
+                path.as_ref()
+                    .and_then(|path| path.first(item))
+                    .map_or(Value::Null, |value| cell(&definition.type_, value, now))
+            });
         std::iter::once(name).chain(others).collect()
     }
 }
@@ -198,7 +206,10 @@ fn text(value: &Value) -> String {
             format!("[{}]", items.join(" "))
         }
         Value::Object(map) => {
-            let fields: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", text(value))).collect();
+            let fields: Vec<String> = map
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", text(value)))
+                .collect();
             format!("map[{}]", fields.join(" "))
         }
     }

@@ -10,16 +10,23 @@ mod macros;
 
 use std::sync::Arc;
 
-use cel::common::ast::{EntryExpr, IdedExpr, LiteralValue, SourceInfo, operators};
+use cel::common::ast::{EntryExpr, IdedExpr, LiteralValue, operators};
 
 use super::decl::{Decl, DeclKind};
 use super::expr::{Access, Expr, Operator};
-use super::types::{Kind, Ty};
+use super::types::{Bounds, Kind, Ty};
 
 use cost::{Size, scaled};
 
-/// How deeply an expression may nest. Evaluation recurses, and a written rule is never that deep.
+/// How deeply the tree of an expression may be. Evaluation recurses, and a written rule is never that deep.
 const MAX_DEPTH: usize = 100;
+
+/// How deeply brackets may nest in the text: the parser recurses several times for each.
+const MAX_NESTING: u16 = 50;
+
+/// How many brackets and conditional operators a text may have: each may be a level of the parsed tree, which is also
+/// dropped recursively.
+const MAX_BRACKETS: usize = 500;
 
 /// A rule that passed.
 #[derive(Debug)]
@@ -39,23 +46,33 @@ pub struct Checked {
 /// # Errors
 /// What is wrong and where, as kube-apiserver says it.
 pub fn check(text: &str, this: &Arc<Decl>, optional_old: bool) -> Result<Checked, String> {
-    let parsed = cel::parser::Parser::new()
+    if text.bytes().filter(|byte| b"([{?".contains(byte)).count() > MAX_BRACKETS {
+        return Err(format!(
+            "an expression may have at most {MAX_BRACKETS} brackets and questions"
+        ));
+    }
+    let ast = cel::parser::PrattParser::new()
         .enable_optional_syntax(true)
-        .parse_with_source_info(text)
-        .map_err(|errors| errors.to_string())?;
-    let (ast, source) = parsed;
-    let old = Ty::Decl(Arc::clone(this));
+        .max_recursion_depth(MAX_NESTING)
+        .parse(text)
+        .map_err(|errors| errors.to_string().replace("\n| ", "\n | "))?;
+    let old = Ty::Decl(Arc::clone(this), Bounds::Known);
     let mut checker = Checker {
-        source: &source,
+        source: text,
         scope: vec![
-            Variable::new("self", Info::of(Ty::Decl(Arc::clone(this)))),
+            Variable::new("self", Info::of(old.clone())),
             Variable::new(
                 "oldSelf",
-                Info::of(if optional_old { Ty::Optional(Box::new(old)) } else { old }),
+                Info::of(if optional_old {
+                    Ty::Optional(Box::new(old))
+                } else {
+                    old
+                }),
             ),
         ],
         uses_old: false,
         depth: 0,
+        mixed_list: false,
     };
     let (expr, info) = checker.expr(&ast)?;
     Ok(Checked {
@@ -89,7 +106,10 @@ impl Info {
     }
 
     fn costing(ty: Ty, cost: u64) -> Self {
-        Self { cost, ..Self::of(ty) }
+        Self {
+            cost,
+            ..Self::of(ty)
+        }
     }
 
     fn sized(self, size: Size) -> Self {
@@ -103,10 +123,13 @@ impl Info {
     fn size(&self) -> Size {
         self.size.unwrap_or_else(|| Size::of(&self.ty))
     }
+}
 
-    /// The size of an element.
-    fn item_size(&self) -> Size {
-        self.item.unwrap_or_else(|| Size::of(&self.ty.element()))
+/// The size that covers both, as far as either is known.
+fn united(a: Option<Size>, b: Option<Size>) -> Option<Size> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.union(b)),
+        (known, None) | (None, known) => known,
     }
 }
 
@@ -125,10 +148,12 @@ impl Variable {
 }
 
 struct Checker<'s> {
-    source: &'s SourceInfo,
+    source: &'s str,
     scope: Vec<Variable>,
     uses_old: bool,
     depth: usize,
+    /// The next list may hold values of several types: it is the argument of `format`.
+    mixed_list: bool,
 }
 
 type Typed = Result<(Expr, Info), String>;
@@ -138,30 +163,43 @@ impl Checker<'_> {
         use cel::common::ast::Expr as Ast;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self.error(ast, &format!("expressions may nest at most {MAX_DEPTH} deep")));
+            return Err(self.error(&format!("expressions may nest at most {MAX_DEPTH} deep")));
         }
         let typed = match &ast.expr {
             Ast::Literal(literal) => Ok(constant(literal)),
-            Ast::Ident(name) => self.ident(ast, name),
-            Ast::Select(select) => self.select(ast, &select.operand, &select.field, select.test),
-            Ast::Call(call) => self.call(ast, call),
-            Ast::List(list) => self.list(ast, &list.elements, &list.optional_indices),
-            Ast::Map(map) => self.map(ast, &map.entries),
-            Ast::Comprehension(comprehension) => self.comprehension(ast, comprehension),
-            Ast::Struct(_) => Err(self.error(ast, "messages cannot be made in rules")),
-            Ast::Unspecified => Err(self.error(ast, "unsupported expression")),
+            Ast::Ident(name) => self.ident(name),
+            Ast::Select(select) => self.select(&select.operand, &select.field, select.test),
+            Ast::Call(call) => self.call(call),
+            Ast::List(list) => self.list(&list.elements, &list.optional_indices),
+            Ast::Map(map) => self.map(&map.entries),
+            Ast::Comprehension(comprehension) => self.comprehension(comprehension),
+            Ast::Struct(_) => Err(self.error("messages cannot be made in rules")),
+            Ast::Unspecified => Err(self.error("unsupported expression")),
         };
         self.depth -= 1;
         typed
     }
 
-    /// A fault with its place, in the form of the Go implementation.
-    fn error(&self, ast: &IdedExpr, text: &str) -> String {
-        let offset = self.source.offset_for(ast.id).map_or(0, |(start, _)| start as usize);
-        let before = self.source.source.get(..offset).unwrap_or("");
+    /// A fault in the form of the Go implementation, with its place as far as the name it quotes shows it.
+    fn error(&self, text: &str) -> String {
+        let name = text.split('\'').nth(1).unwrap_or_default();
+        let operator = name.trim_matches('_');
+        let offset = if text.starts_with("undefined field") {
+            self.source.find(&format!(".{name}"))
+        } else if operator != name {
+            self.source.find(operator)
+        } else {
+            // A call is at its bracket.
+            let call = format!("{name}(");
+            self.source
+                .find(&call)
+                .map(|start| start + name.len())
+                .or_else(|| self.source.find(name))
+        };
+        let before = self.source.get(..offset.unwrap_or(0)).unwrap_or_default();
         let line = before.matches('\n').count();
         let column = before.rsplit('\n').next().unwrap_or("").chars().count();
-        let snippet = self.source.source.lines().nth(line).unwrap_or("");
+        let snippet = self.source.lines().nth(line).unwrap_or("");
         format!(
             "ERROR: <input>:{}:{}: {text}\n | {snippet}\n | {}^",
             line + 1,
@@ -170,8 +208,12 @@ impl Checker<'_> {
         )
     }
 
-    fn ident(&mut self, ast: &IdedExpr, name: &str) -> Typed {
-        if let Some(place) = self.scope.iter().rposition(|variable| variable.name == name) {
+    fn ident(&mut self, name: &str) -> Typed {
+        if let Some(place) = self
+            .scope
+            .iter()
+            .rposition(|variable| variable.name == name)
+        {
             if place == 1 {
                 self.uses_old = true;
             }
@@ -182,17 +224,34 @@ impl Checker<'_> {
             return Ok((Expr::Variable(place), info));
         }
         let type_name = match name {
-            "bool" | "bytes" | "double" | "int" | "uint" | "string" | "list" | "map" | "null_type" | "type" => name,
-            _ => return Err(self.error(ast, &format!("undeclared reference to '{name}' (in container '')"))),
+            "bool" | "bytes" | "double" | "int" | "uint" | "string" | "list" | "map"
+            | "null_type" | "type" => name,
+            _ => {
+                return Err(self.error(&format!(
+                    "undeclared reference to '{name}' (in container '')"
+                )));
+            }
         };
         const TYPES: [&str; 10] = [
-            "bool", "bytes", "double", "int", "uint", "string", "list", "map", "null_type", "type",
+            "bool",
+            "bytes",
+            "double",
+            "int",
+            "uint",
+            "string",
+            "list",
+            "map",
+            "null_type",
+            "type",
         ];
-        let known = TYPES.into_iter().find(|known| *known == type_name).unwrap_or("type");
+        let known = TYPES
+            .into_iter()
+            .find(|known| *known == type_name)
+            .unwrap_or("type");
         Ok((Expr::Type(known), Info::costing(Ty::Plain(Kind::Type), 1)))
     }
 
-    fn select(&mut self, ast: &IdedExpr, operand: &IdedExpr, field: &str, test: bool) -> Typed {
+    fn select(&mut self, operand: &IdedExpr, field: &str, test: bool) -> Typed {
         if let Some(known) = self.qualified_type(operand, field) {
             return Ok((Expr::Type(known), Info::costing(Ty::Plain(Kind::Type), 1)));
         }
@@ -201,7 +260,7 @@ impl Checker<'_> {
             Ty::Optional(inner) => ((**inner).clone(), true),
             other => (other.clone(), false),
         };
-        let (field_ty, item) = self.field(ast, &ty, field, &info)?;
+        let (field_ty, item) = self.field(&ty, field, &info)?;
         if test {
             return Ok((
                 Expr::Has(Box::new(operand), field.to_owned()),
@@ -212,12 +271,19 @@ impl Checker<'_> {
             Kind::Map | Kind::Object => info.cost.saturating_add(1),
             _ => info.cost,
         };
-        let ty = if optional { Ty::Optional(Box::new(field_ty)) } else { field_ty };
+        let ty = if optional {
+            Ty::Optional(Box::new(field_ty))
+        } else {
+            field_ty
+        };
         let selected = Info {
             size: item,
             ..Info::costing(ty, cost)
         };
-        Ok((Expr::Select(Box::new(operand), field.to_owned(), Access::Required), selected))
+        Ok((
+            Expr::Select(Box::new(operand), field.to_owned(), Access::Required),
+            selected,
+        ))
     }
 
     /// `google.protobuf.Timestamp` and `Duration`, the only types with a qualified name.
@@ -238,27 +304,31 @@ impl Checker<'_> {
     }
 
     /// The type of a field of a value of this type.
-    fn field(&self, ast: &IdedExpr, ty: &Ty, field: &str, info: &Info) -> Result<(Ty, Option<Size>), String> {
-        if let Ty::Decl(decl) = ty
+    fn field(&self, ty: &Ty, field: &str, info: &Info) -> Result<(Ty, Option<Size>), String> {
+        if let Ty::Decl(decl, bounds) = ty
             && let DeclKind::Object(fields) = &decl.kind
         {
             let found = fields
                 .get(field)
-                .ok_or_else(|| self.error(ast, &format!("undefined field '{field}'")))?;
-            return Ok((Ty::Decl(Arc::clone(found)), None));
+                .ok_or_else(|| self.error(&format!("undefined field '{field}'")))?;
+            return Ok((Ty::Decl(Arc::clone(found), *bounds), None));
         }
         match ty.kind() {
             Kind::Map => Ok((ty.element(), info.item)),
             Kind::Any => Ok((Ty::Dyn, None)),
-            _ => Err(self.error(ast, &format!("type '{}' does not support field selection", ty.name()))),
+            _ => Err(self.error(&format!(
+                "type '{}' does not support field selection",
+                ty.name()
+            ))),
         }
     }
 
-    fn list(&mut self, ast: &IdedExpr, elements: &[IdedExpr], optional: &[usize]) -> Typed {
+    fn list(&mut self, elements: &[IdedExpr], optional: &[usize]) -> Typed {
         let mut items = Vec::with_capacity(elements.len());
         let mut cost = 10u64;
         let mut ty: Option<Ty> = None;
         let mut item: Option<Size> = None;
+        let mixed = std::mem::take(&mut self.mixed_list);
         for (index, element) in elements.iter().enumerate() {
             let (expr, info) = self.expr(element)?;
             cost = cost.saturating_add(info.cost);
@@ -267,41 +337,61 @@ impl Checker<'_> {
             } else {
                 Access::Required
             };
-            let found = if access == Access::Optional { info.ty.element() } else { info.ty.clone() };
+            let found = if access == Access::Optional {
+                info.ty.element()
+            } else {
+                info.ty.clone()
+            };
             item = Some(item.map_or(info.size(), |size| size.union(info.size())));
-            ty = Some(self.joined(element, ty, found)?);
+            ty = Some(if mixed {
+                Ty::Dyn
+            } else {
+                self.joined(ty, found)?
+            });
             items.push((expr, access));
         }
         let size = Size::exactly(items.len() as u64);
         let info = Info {
             size: Some(size),
             item,
-            ..Info::costing(Ty::List(Box::new(ty.unwrap_or(Ty::Dyn))), cost)
+            ..Info::costing(Ty::List(Box::new(ty.unwrap_or(Ty::Dyn).lost())), cost)
         };
-        let _ = ast;
         Ok((Expr::List(items), info))
     }
 
-    fn map(&mut self, ast: &IdedExpr, entries: &[cel::common::ast::IdedEntryExpr]) -> Typed {
+    fn map(&mut self, entries: &[cel::common::ast::IdedEntryExpr]) -> Typed {
         let mut parts = Vec::with_capacity(entries.len());
         let mut cost = 30u64;
         let (mut keys, mut values): (Option<Ty>, Option<Ty>) = (None, None);
         let mut item: Option<Size> = None;
         for entry in entries {
             let EntryExpr::MapEntry(entry) = &entry.expr else {
-                return Err(self.error(ast, "messages cannot be made in rules"));
+                return Err(self.error("messages cannot be made in rules"));
             };
             let (key, key_info) = self.expr(&entry.key)?;
             let (value, value_info) = self.expr(&entry.value)?;
-            cost = cost.saturating_add(key_info.cost).saturating_add(value_info.cost);
-            let access = if entry.optional { Access::Optional } else { Access::Required };
-            let found = if entry.optional { value_info.ty.element() } else { value_info.ty.clone() };
+            cost = cost
+                .saturating_add(key_info.cost)
+                .saturating_add(value_info.cost);
+            let access = if entry.optional {
+                Access::Optional
+            } else {
+                Access::Required
+            };
+            let found = if entry.optional {
+                value_info.ty.element()
+            } else {
+                value_info.ty.clone()
+            };
             item = Some(item.map_or(value_info.size(), |size| size.union(value_info.size())));
-            keys = Some(self.joined(&entry.key, keys, key_info.ty)?);
-            values = Some(self.joined(&entry.value, values, found)?);
+            keys = Some(self.joined(keys, key_info.ty)?);
+            values = Some(self.joined(values, found)?);
             parts.push((key, value, access));
         }
-        let ty = Ty::Map(Box::new(keys.unwrap_or(Ty::Dyn)), Box::new(values.unwrap_or(Ty::Dyn)));
+        let ty = Ty::Map(
+            Box::new(keys.unwrap_or(Ty::Dyn)),
+            Box::new(values.unwrap_or(Ty::Dyn).lost()),
+        );
         let info = Info {
             size: Some(Size::exactly(parts.len() as u64)),
             item,
@@ -311,31 +401,34 @@ impl Checker<'_> {
     }
 
     /// The type of a literal's elements, which must be one.
-    fn joined(&self, ast: &IdedExpr, known: Option<Ty>, found: Ty) -> Result<Ty, String> {
+    fn joined(&self, known: Option<Ty>, found: Ty) -> Result<Ty, String> {
         let Some(known) = known else {
             return Ok(found);
         };
         match (known.kind(), found.kind()) {
             (Kind::Any, _) | (_, Kind::Any) => Ok(Ty::Dyn),
             (a, b) if a == b => Ok(known),
-            _ => Err(self.error(
-                ast,
-                &format!("expected type '{}' but found '{}'", known.name(), found.name()),
-            )),
+            _ => Err(self.error(&format!(
+                "expected type '{}' but found '{}'",
+                known.name(),
+                found.name()
+            ))),
         }
     }
 
     /// An operator whose operands have been checked.
-    fn operator(&self, ast: &IdedExpr, name: &str, operator: Operator, args: &[Info]) -> Result<Info, String> {
+    fn operator(&self, name: &str, operator: Operator, args: &[Info]) -> Result<Info, String> {
         let kinds: Vec<Kind> = args.iter().map(|info| info.ty.kind()).collect();
         let refuse = || {
             let names: Vec<String> = args.iter().map(|info| info.ty.name()).collect();
-            Err(self.error(
-                ast,
-                &format!("found no matching overload for '{name}' applied to '({})'", names.join(", ")),
-            ))
+            Err(self.error(&format!(
+                "found no matching overload for '{name}' applied to '({})'",
+                names.join(", ")
+            )))
         };
-        let sum = args.iter().fold(0u64, |sum, info| sum.saturating_add(info.cost));
+        let sum = args
+            .iter()
+            .fold(0u64, |sum, info| sum.saturating_add(info.cost));
         let plain = |kind, cost: u64| Ok(Info::costing(Ty::Plain(kind), sum.saturating_add(cost)));
         match (operator, kinds.as_slice()) {
             (Operator::Not, [Kind::Bool | Kind::Any]) => plain(Kind::Bool, 1),
@@ -344,14 +437,31 @@ impl Checker<'_> {
                 if !args[0].ty.comparable(&args[1].ty) {
                     return refuse();
                 }
+                // Kubernetes compares its own fixed-size types at the cost of one step, but only for equality.
+                let fixed = [Kind::Ip, Kind::Cidr, Kind::Quantity, Kind::Semver];
+                if matches!(operator, Operator::Equal)
+                    && kinds[0] == kinds[1]
+                    && fixed.contains(&kinds[0])
+                {
+                    return plain(Kind::Bool, 1);
+                }
                 let smaller = args[0].size().max.min(args[1].size().max);
                 plain(Kind::Bool, scaled(smaller, 0.1))
             }
-            (Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual, [a, b]) => {
+            (
+                Operator::Less
+                | Operator::LessOrEqual
+                | Operator::Greater
+                | Operator::GreaterOrEqual,
+                [a, b],
+            ) => {
                 if !ordered(*a, *b) {
                     return refuse();
                 }
-                let text = matches!((a, b), (Kind::String | Kind::Bytes, _) | (_, Kind::String | Kind::Bytes));
+                let text = matches!(
+                    (a, b),
+                    (Kind::String | Kind::Bytes, _) | (_, Kind::String | Kind::Bytes)
+                );
                 let smaller = args[0].size().max.min(args[1].size().max);
                 plain(Kind::Bool, if text { scaled(smaller, 0.1) } else { 1 })
             }
@@ -366,13 +476,17 @@ impl Checker<'_> {
             (Operator::Add, [a, b]) => match added(*a, *b) {
                 Some(Kind::String | Kind::Bytes) => {
                     let size = args[0].size().plus(args[1].size());
-                    Ok(plain(if *a == Kind::Any { *b } else { *a }, scaled(size.max, 0.1))?.sized(size))
+                    Ok(
+                        plain(if *a == Kind::Any { *b } else { *a }, scaled(size.max, 0.1))?
+                            .sized(size),
+                    )
                 }
                 Some(Kind::List) => {
-                    let ty = if *a == Kind::Any { args[1].ty.clone() } else { args[0].ty.clone() };
+                    let list = if *a == Kind::Any { &args[1] } else { &args[0] };
+                    let ty = list.ty.clone().lost();
                     let mut info = Info::costing(ty, sum.saturating_add(1));
                     info.size = Some(args[0].size().plus(args[1].size()));
-                    info.item = Some(args[0].item_size().union(args[1].item_size()));
+                    info.item = united(args[0].item, args[1].item);
                     Ok(info)
                 }
                 Some(kind) => plain(kind, 1),
@@ -395,13 +509,17 @@ fn ordered(a: Kind, b: Kind) -> bool {
             Kind::Bool | Kind::String | Kind::Bytes | Kind::Duration | Kind::Timestamp | Kind::Any
         ) || number(kind)
     };
-    has_order(a) && has_order(b) && (a == b || a == Kind::Any || b == Kind::Any || (number(a) && number(b)))
+    has_order(a)
+        && has_order(b)
+        && (a == b || a == Kind::Any || b == Kind::Any || (number(a) && number(b)))
 }
 
 fn added(a: Kind, b: Kind) -> Option<Kind> {
     match (a, b) {
         (Kind::Any, Kind::Any) => Some(Kind::Any),
-        (Kind::Timestamp, Kind::Duration) | (Kind::Duration, Kind::Timestamp) => Some(Kind::Timestamp),
+        (Kind::Timestamp, Kind::Duration) | (Kind::Duration, Kind::Timestamp) => {
+            Some(Kind::Timestamp)
+        }
         (Kind::Any, kind) | (kind, Kind::Any) => addable(kind).then_some(kind),
         (a, b) if a == b && addable(a) => Some(a),
         _ => None,
@@ -447,12 +565,18 @@ fn constant(literal: &LiteralValue) -> (Expr, Info) {
         LiteralValue::String(text) => {
             let text = text.inner().to_owned();
             let size = Size::exactly(text.len() as u64);
-            (Expr::String(text), Info::of(Ty::Plain(Kind::String)).sized(size))
+            (
+                Expr::String(text),
+                Info::of(Ty::Plain(Kind::String)).sized(size),
+            )
         }
         LiteralValue::Bytes(bytes) => {
             let bytes = bytes.inner().to_vec();
             let size = Size::exactly(bytes.len() as u64);
-            (Expr::Bytes(bytes), Info::of(Ty::Plain(Kind::Bytes)).sized(size))
+            (
+                Expr::Bytes(bytes),
+                Info::of(Ty::Plain(Kind::Bytes)).sized(size),
+            )
         }
     }
 }
@@ -477,6 +601,3 @@ fn operator_of(name: &str) -> Option<Operator> {
         _ => return None,
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -63,7 +63,10 @@ impl Decl {
             }))
         };
         if node.int_or_string {
-            let max = node.checks.max_length.map_or(MAX_REQUEST_BYTES - 2, in_bytes);
+            let max = node
+                .checks
+                .max_length
+                .map_or(MAX_REQUEST_BYTES - 2, in_bytes);
             return make(DeclKind::Dyn, max, 1);
         }
         match node.type_? {
@@ -114,13 +117,22 @@ impl Decl {
             for name in ["apiVersion", "kind"] {
                 fields.insert(name.to_owned(), Self::unbounded_string());
             }
-            let name = |key: &str| match node.properties.get("metadata").and_then(|node| node.properties.get(key)) {
+            let name = |key: &str| match node
+                .properties
+                .get("metadata")
+                .and_then(|node| node.properties.get(key))
+            {
                 Some(node) => Self::of(node, false),
                 None => None,
             };
             let names = ["name", "generateName"]
                 .into_iter()
-                .map(|key| (key.to_owned(), name(key).unwrap_or_else(Self::unbounded_string)))
+                .map(|key| {
+                    (
+                        key.to_owned(),
+                        name(key).unwrap_or_else(Self::unbounded_string),
+                    )
+                })
                 .collect();
             let metadata = Self {
                 kind: DeclKind::Object(names),
@@ -152,7 +164,13 @@ impl Decl {
             "date" => (DeclKind::Timestamp, 12, 12),
             "date-time" => (DeclKind::Timestamp, 32, 21),
             _ => {
-                let longest = node.checks.enumeration.iter().filter_map(Value::as_str).map(str::len).max();
+                let longest = node
+                    .checks
+                    .enumeration
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(str::len)
+                    .max();
                 let max = match (length, longest) {
                     (Some(length), _) => in_bytes(length),
                     (None, Some(longest)) => longest as u64,
@@ -192,8 +210,27 @@ fn in_bytes(characters: u64) -> u64 {
 
 /// The words of CEL that a field name must not be.
 const RESERVED: [&str; 21] = [
-    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
-    "namespace", "null", "package", "return", "true", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
 ];
 
 /// The name under which rules see a field; `None` when they cannot.
@@ -227,7 +264,9 @@ pub fn escape(name: &str) -> Option<String> {
 
 /// The field that an escaped name means.
 pub fn unescape(name: &str) -> String {
-    if let Some(word) = name.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"))
+    if let Some(word) = name
+        .strip_prefix("__")
+        .and_then(|rest| rest.strip_suffix("__"))
         && RESERVED.contains(&word)
     {
         return word.to_owned();

@@ -171,7 +171,9 @@ impl<'v> Evaluation<'v> {
 
     fn operator(&mut self, operator: Operator, values: &[Val<'v>]) -> Outcome<'v> {
         let compared = || match values {
-            [a, b] => a.order(b).ok_or_else(|| Failure::Error(NO_OVERLOAD.to_owned())),
+            [a, b] => a
+                .order(b)
+                .ok_or_else(|| Failure::Error(NO_OVERLOAD.to_owned())),
             _ => Err(Failure::Error(NO_OVERLOAD.to_owned())),
         };
         let cost = match (operator, values) {
@@ -183,9 +185,11 @@ impl<'v> Evaluation<'v> {
         self.pay(cost)?;
         match (operator, values) {
             (Operator::Not, [Val::Bool(flag)]) => Ok(Val::Bool(!flag)),
-            (Operator::Negate, [Val::Int(integer)]) => {
-                Ok(Val::Int(integer.checked_neg().ok_or_else(|| "integer overflow".to_owned())?))
-            }
+            (Operator::Negate, [Val::Int(integer)]) => Ok(Val::Int(
+                integer
+                    .checked_neg()
+                    .ok_or_else(|| "integer overflow".to_owned())?,
+            )),
             (Operator::Negate, [Val::Double(float)]) => Ok(Val::Double(-float)),
             (Operator::Equal, [a, b]) => self.equal(a, b).map(Val::Bool),
             (Operator::NotEqual, [a, b]) => self.equal(a, b).map(|equal| Val::Bool(!equal)),
@@ -202,7 +206,8 @@ impl<'v> Evaluation<'v> {
 
     /// Equality of large values is paid for in full before it is tried.
     fn equal(&mut self, a: &Val<'v>, b: &Val<'v>) -> Result<bool, Failure> {
-        let unordered = matches!(a, Val::Array(_, Some(node)) if node.list_type != ListType::Atomic);
+        let unordered =
+            matches!(a, Val::Array(_, Some(node)) if node.list_type != ListType::Atomic);
         if unordered && let (Some(a), Some(b)) = (a.size(), b.size()) {
             self.pay((a as u64).saturating_mul(b as u64))?;
         }
@@ -230,7 +235,9 @@ impl<'v> Evaluation<'v> {
             let key = self.value(key)?;
             match (self.value(value)?, access) {
                 (value, Access::Required) => values.push((key, value)),
-                (Val::Optional(Some(value)), Access::Optional) => values.push((key, (*value).clone())),
+                (Val::Optional(Some(value)), Access::Optional) => {
+                    values.push((key, (*value).clone()))
+                }
                 (Val::Optional(None), Access::Optional) => {}
                 _ => return no_overload(),
             }
@@ -258,7 +265,10 @@ impl<'v> Evaluation<'v> {
     fn fold(&mut self, fold: &'v Fold) -> Outcome<'v> {
         let range = self.value(&fold.range)?;
         let pairs: Vec<(Val<'v>, Val<'v>)> = match (range.elements(), range.entries()) {
-            (Some(items), _) => items.enumerate().map(|(index, item)| (Val::Int(index as i64), item)).collect(),
+            (Some(items), _) => items
+                .enumerate()
+                .map(|(index, item)| (Val::Int(index as i64), item))
+                .collect(),
             (None, Some(entries)) => entries,
             (None, None) => return no_overload(),
         };
@@ -284,7 +294,13 @@ impl<'v> Evaluation<'v> {
         collected.result()
     }
 
-    fn step(&mut self, fold: &'v Fold, collected: &mut Collected<'v>, single: Val<'v>, key: Val<'v>) -> Result<Step, Failure> {
+    fn step(
+        &mut self,
+        fold: &'v Fold,
+        collected: &mut Collected<'v>,
+        single: Val<'v>,
+        key: Val<'v>,
+    ) -> Result<Step, Failure> {
         if let Some(filter) = &fold.filter {
             match self.value(filter)? {
                 Val::Bool(true) => {}
@@ -353,9 +369,9 @@ impl<'v> Collected<'v> {
             (FoldKind::All, None, None) => Ok(Val::Bool(true)),
             (FoldKind::Exists, None, None) => Ok(Val::Bool(false)),
             (FoldKind::ExistsOne, ..) => Ok(Val::Bool(self.items.len() == 1)),
-            (FoldKind::Filter | FoldKind::Map, ..) => {
-                Ok(Val::List(Rc::new(self.items.into_iter().map(|(_, item)| item).collect())))
-            }
+            (FoldKind::Filter | FoldKind::Map, ..) => Ok(Val::List(Rc::new(
+                self.items.into_iter().map(|(_, item)| item).collect(),
+            ))),
             (FoldKind::TransformMap, ..) => Ok(Val::Map(Rc::new(self.items))),
         }
     }
@@ -368,7 +384,9 @@ fn optional(value: Option<Val<'_>>) -> Val<'_> {
 fn select<'v>(operand: &Val<'v>, name: &str, access: Access) -> Outcome<'v> {
     match (operand, access) {
         // An optional stays one: what is absent below it is absent.
-        (Val::Optional(inner), _) => Ok(optional(inner.as_ref().and_then(|inner| inner.field(name)))),
+        (Val::Optional(inner), _) => {
+            Ok(optional(inner.as_ref().and_then(|inner| inner.field(name))))
+        }
         (operand, Access::Optional) => Ok(optional(operand.field(name))),
         (Val::Object(..) | Val::Map(_), Access::Required) => operand
             .field(name)
@@ -380,7 +398,11 @@ fn select<'v>(operand: &Val<'v>, name: &str, access: Access) -> Outcome<'v> {
 fn has<'v>(operand: &Val<'v>, name: &str) -> Outcome<'v> {
     match operand {
         Val::Object(..) | Val::Map(_) => Ok(Val::Bool(operand.field(name).is_some())),
-        Val::Optional(inner) => Ok(Val::Bool(inner.as_ref().is_some_and(|inner| inner.field(name).is_some()))),
+        Val::Optional(inner) => Ok(Val::Bool(
+            inner
+                .as_ref()
+                .is_some_and(|inner| inner.field(name).is_some()),
+        )),
         _ => no_overload(),
     }
 }
@@ -402,11 +424,16 @@ fn element<'v>(operand: &Val<'v>, index: &Val<'v>, access: Access) -> Outcome<'v
         place.and_then(|place| items.nth(place))
     } else {
         match &operand {
-            Val::Object(map, node) => index
-                .text()
-                .and_then(|key| map.get(key))
-                .map(|value| Val::of(value, node.and_then(|node: &Node| index.text().and_then(|key| node.field(key))))),
-            Val::Map(entries) => entries.iter().find(|(key, _)| key.equals(index)).map(|(_, value)| value.clone()),
+            Val::Object(map, node) => index.text().and_then(|key| map.get(key)).map(|value| {
+                Val::of(
+                    value,
+                    node.and_then(|node: &Node| index.text().and_then(|key| node.field(key))),
+                )
+            }),
+            Val::Map(entries) => entries
+                .iter()
+                .find(|(key, _)| key.equals(index))
+                .map(|(_, value)| value.clone()),
             _ => return no_overload(),
         }
     };
@@ -480,30 +507,49 @@ fn same<'v>(a: &Val<'v>, b: &Val<'v>, keys: &[String]) -> bool {
 fn arithmetic<'v>(operator: Operator, a: &Val<'v>, b: &Val<'v>) -> Outcome<'v> {
     let overflow = || Failure::Error("integer overflow".to_owned());
     let value = match (operator, a, b) {
-        (Operator::Subtract, Val::Int(a), Val::Int(b)) => Val::Int(a.checked_sub(*b).ok_or_else(overflow)?),
-        (Operator::Subtract, Val::Uint(a), Val::Uint(b)) => Val::Uint(a.checked_sub(*b).ok_or_else(overflow)?),
+        (Operator::Subtract, Val::Int(a), Val::Int(b)) => {
+            Val::Int(a.checked_sub(*b).ok_or_else(overflow)?)
+        }
+        (Operator::Subtract, Val::Uint(a), Val::Uint(b)) => {
+            Val::Uint(a.checked_sub(*b).ok_or_else(overflow)?)
+        }
         (Operator::Subtract, Val::Double(a), Val::Double(b)) => Val::Double(a - b),
-        (Operator::Subtract, Val::Duration(a), Val::Duration(b)) => Val::Duration(a.checked_sub(*b).ok_or_else(overflow)?),
+        (Operator::Subtract, Val::Duration(a), Val::Duration(b)) => {
+            Val::Duration(a.checked_sub(*b).ok_or_else(overflow)?)
+        }
         (Operator::Subtract, Val::Timestamp(_), Val::Duration(b)) => {
-            return Ok(native::add(a, &Val::Duration(b.checked_neg().ok_or_else(overflow)?))?);
+            return Ok(native::add(
+                a,
+                &Val::Duration(b.checked_neg().ok_or_else(overflow)?),
+            )?);
         }
         (Operator::Subtract, Val::Timestamp(a), Val::Timestamp(b)) => {
             let nanos = a.as_nanosecond() - b.as_nanosecond();
             Val::Duration(i64::try_from(nanos).map_err(|_| overflow())?)
         }
-        (Operator::Multiply, Val::Int(a), Val::Int(b)) => Val::Int(a.checked_mul(*b).ok_or_else(overflow)?),
-        (Operator::Multiply, Val::Uint(a), Val::Uint(b)) => Val::Uint(a.checked_mul(*b).ok_or_else(overflow)?),
+        (Operator::Multiply, Val::Int(a), Val::Int(b)) => {
+            Val::Int(a.checked_mul(*b).ok_or_else(overflow)?)
+        }
+        (Operator::Multiply, Val::Uint(a), Val::Uint(b)) => {
+            Val::Uint(a.checked_mul(*b).ok_or_else(overflow)?)
+        }
         (Operator::Multiply, Val::Double(a), Val::Double(b)) => Val::Double(a * b),
-        (Operator::Divide, Val::Int(_), Val::Int(0)) | (Operator::Divide, Val::Uint(_), Val::Uint(0)) => {
+        (Operator::Divide, Val::Int(_), Val::Int(0))
+        | (Operator::Divide, Val::Uint(_), Val::Uint(0)) => {
             return Err(Failure::Error("division by zero".to_owned()));
         }
-        (Operator::Divide, Val::Int(a), Val::Int(b)) => Val::Int(a.checked_div(*b).ok_or_else(overflow)?),
+        (Operator::Divide, Val::Int(a), Val::Int(b)) => {
+            Val::Int(a.checked_div(*b).ok_or_else(overflow)?)
+        }
         (Operator::Divide, Val::Uint(a), Val::Uint(b)) => Val::Uint(a / b),
         (Operator::Divide, Val::Double(a), Val::Double(b)) => Val::Double(a / b),
-        (Operator::Modulo, Val::Int(_), Val::Int(0)) | (Operator::Modulo, Val::Uint(_), Val::Uint(0)) => {
+        (Operator::Modulo, Val::Int(_), Val::Int(0))
+        | (Operator::Modulo, Val::Uint(_), Val::Uint(0)) => {
             return Err(Failure::Error("modulus by zero".to_owned()));
         }
-        (Operator::Modulo, Val::Int(a), Val::Int(b)) => Val::Int(a.checked_rem(*b).ok_or_else(overflow)?),
+        (Operator::Modulo, Val::Int(a), Val::Int(b)) => {
+            Val::Int(a.checked_rem(*b).ok_or_else(overflow)?)
+        }
         (Operator::Modulo, Val::Uint(a), Val::Uint(b)) => Val::Uint(a % b),
         _ => return no_overload(),
     };
@@ -515,9 +561,11 @@ fn price(name: &str, values: &[Val<'_>]) -> u64 {
     let sum: u64 = values.iter().map(Val::weight).sum();
     match (name, values) {
         ("size" | "hasValue" | "value" | "orValue" | "or" | "optional.of" | "type" | "dyn", _) => 1,
-        ("sets.contains" | "sets.equivalent" | "sets.intersects" | "matches" | "find" | "findAll" | "contains", [a, b, ..]) => {
-            a.weight().saturating_mul(b.weight()).saturating_add(1)
-        }
+        (
+            "sets.contains" | "sets.equivalent" | "sets.intersects" | "matches" | "find"
+            | "findAll" | "contains",
+            [a, b, ..],
+        ) => a.weight().saturating_mul(b.weight()).saturating_add(1),
         _ => sum + 1,
     }
 }

@@ -36,7 +36,12 @@ impl Library {
         }
     }
 
-    fn program(&mut self, name: &'static str, arguments: usize, method: bool) -> Result<Rc<Program>, String> {
+    fn program(
+        &mut self,
+        name: &'static str,
+        arguments: usize,
+        method: bool,
+    ) -> Result<Rc<Program>, String> {
         let form = (name, arguments, method);
         if let Some(program) = self.programs.get(&form) {
             return Ok(Rc::clone(program));
@@ -92,12 +97,17 @@ fn outgoing(value: &Val<'_>) -> Option<Value> {
         Val::Object(..) | Val::Map(_) => {
             let mut map = HashMap::new();
             for (key, value) in value.entries()? {
-                map.insert(Key::String(Arc::new(key.text()?.to_owned())), outgoing(&value)?);
+                map.insert(
+                    Key::String(Arc::new(key.text()?.to_owned())),
+                    outgoing(&value)?,
+                );
             }
             Value::Map(kube_cel::cel::objects::Map { map: Arc::new(map) })
         }
         Val::Foreign(value) => value.clone(),
-        Val::Duration(_) | Val::Timestamp(_) => Value::String(Arc::new(super::native::text_of(value)?)),
+        Val::Duration(_) | Val::Timestamp(_) => {
+            Value::String(Arc::new(super::native::text_of(value)?))
+        }
         Val::Optional(_) | Val::Type(_) => return None,
     })
 }
@@ -134,7 +144,9 @@ fn incoming<'v>(value: Value) -> Result<Val<'v>, String> {
             },
             None => Val::Foreign(Value::Opaque(opaque)),
         },
-        Value::Duration(duration) => Val::Duration(duration.num_nanoseconds().ok_or("duration out of range")?),
+        Value::Duration(duration) => {
+            Val::Duration(duration.num_nanoseconds().ok_or("duration out of range")?)
+        }
         other @ (Value::Function(..) | Value::Timestamp(_)) => {
             return Err(format!("unexpected result of type {}", other.type_of()));
         }

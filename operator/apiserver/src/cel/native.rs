@@ -22,17 +22,28 @@ pub const NO_OVERLOAD: &str = "no such overload";
 /// Why it refused its arguments, in CEL's words.
 pub fn call<'v>(name: &str, arguments: &[Val<'v>]) -> Result<Val<'v>, String> {
     match (name, arguments) {
-        ("size", [value]) => value.size().map(|size| Val::Int(size as i64)).ok_or_else(no_overload),
-        ("contains", [text, part]) => strings(text, part).map(|(text, part)| Val::Bool(text.contains(part))),
-        ("startsWith", [text, part]) => strings(text, part).map(|(text, part)| Val::Bool(text.starts_with(part))),
-        ("endsWith", [text, part]) => strings(text, part).map(|(text, part)| Val::Bool(text.ends_with(part))),
+        ("size", [value]) => value
+            .size()
+            .map(|size| Val::Int(size as i64))
+            .ok_or_else(no_overload),
+        ("contains", [text, part]) => {
+            strings(text, part).map(|(text, part)| Val::Bool(text.contains(part)))
+        }
+        ("startsWith", [text, part]) => {
+            strings(text, part).map(|(text, part)| Val::Bool(text.starts_with(part)))
+        }
+        ("endsWith", [text, part]) => {
+            strings(text, part).map(|(text, part)| Val::Bool(text.ends_with(part)))
+        }
         ("matches", [text, pattern]) => {
             let (text, pattern) = strings(text, pattern)?;
             Ok(Val::Bool(compile_pattern(pattern)?.is_match(text)))
         }
         ("find", [text, pattern]) => {
             let (text, pattern) = strings(text, pattern)?;
-            let found = compile_pattern(pattern)?.find(text).map(|found| found.as_str().to_owned());
+            let found = compile_pattern(pattern)?
+                .find(text)
+                .map(|found| found.as_str().to_owned());
             Ok(Val::made(found.unwrap_or_default()))
         }
         ("findAll", [text, pattern, rest @ ..]) => find_all(text, pattern, rest),
@@ -42,27 +53,40 @@ pub fn call<'v>(name: &str, arguments: &[Val<'v>]) -> Result<Val<'v>, String> {
         ("join", [list, rest @ ..]) => join(list, rest),
         ("type", [value]) => Ok(Val::Type(value.type_name())),
         ("dyn", [value]) => Ok(value.clone()),
-        ("bool" | "int" | "uint" | "double" | "string" | "bytes" | "duration" | "timestamp", [value]) => {
-            convert(name, value)
-        }
+        (
+            "bool" | "int" | "uint" | "double" | "string" | "bytes" | "duration" | "timestamp",
+            [value],
+        ) => convert(name, value),
         ("optional.of", [value]) => Ok(some(value.clone())),
-        ("optional.ofNonZeroValue", [value]) => Ok(if is_zero(value) { Val::Optional(None) } else { some(value.clone()) }),
+        ("optional.ofNonZeroValue", [value]) => Ok(if is_zero(value) {
+            Val::Optional(None)
+        } else {
+            some(value.clone())
+        }),
         ("optional.none", []) => Ok(Val::Optional(None)),
         ("hasValue", [Val::Optional(value)]) => Ok(Val::Bool(value.is_some())),
         ("value", [Val::Optional(Some(value))]) => Ok((**value).clone()),
         ("value", [Val::Optional(None)]) => Err("optional.none() dereference".to_owned()),
-        ("orValue", [Val::Optional(value), other]) => Ok(value.as_ref().map_or_else(|| other.clone(), |value| (**value).clone())),
+        ("orValue", [Val::Optional(value), other]) => Ok(value
+            .as_ref()
+            .map_or_else(|| other.clone(), |value| (**value).clone())),
         ("or", [value @ Val::Optional(Some(_)), _]) => Ok(value.clone()),
         ("or", [Val::Optional(None), other @ Val::Optional(_)]) => Ok(other.clone()),
         ("sets.contains", [a, b]) => Ok(Val::Bool(is_within(b, a)?)),
         ("sets.equivalent", [a, b]) => Ok(Val::Bool(is_within(a, b)? && is_within(b, a)?)),
         ("sets.intersects", [a, b]) => {
             let b: Vec<Val<'v>> = elements(b)?;
-            Ok(Val::Bool(elements(a)?.iter().any(|a| b.iter().any(|b| a.equals(b)))))
+            Ok(Val::Bool(
+                elements(a)?.iter().any(|a| b.iter().any(|b| a.equals(b))),
+            ))
         }
         ("isSorted" | "min" | "max" | "sum", [list]) => aggregate(name, &elements(list)?),
-        ("indexOf", [list, value]) => position(elements(list)?.iter().position(|item| item.equals(value))),
-        ("lastIndexOf", [list, value]) => position(elements(list)?.iter().rposition(|item| item.equals(value))),
+        ("indexOf", [list, value]) => {
+            position(elements(list)?.iter().position(|item| item.equals(value)))
+        }
+        ("lastIndexOf", [list, value]) => {
+            position(elements(list)?.iter().rposition(|item| item.equals(value)))
+        }
         (name, [Val::Duration(nanos)]) => duration_part(name, *nanos),
         (name, [Val::Timestamp(time)]) => time_part(name, *time, &TimeZone::UTC),
         (name, [Val::Timestamp(time), zone]) => time_part(name, *time, &time_zone(string(zone)?)?),
@@ -96,7 +120,9 @@ fn position<'v>(index: Option<usize>) -> Result<Val<'v>, String> {
 
 fn is_within<'v>(part: &Val<'v>, whole: &Val<'v>) -> Result<bool, String> {
     let whole = elements(whole)?;
-    Ok(elements(part)?.iter().all(|a| whole.iter().any(|b| a.equals(b))))
+    Ok(elements(part)?
+        .iter()
+        .all(|a| whole.iter().any(|b| a.equals(b))))
 }
 
 fn find_all<'v>(text: &Val<'v>, pattern: &Val<'v>, rest: &[Val<'v>]) -> Result<Val<'v>, String> {
@@ -141,9 +167,15 @@ fn aggregate<'v>(name: &str, items: &[Val<'v>]) -> Result<Val<'v>, String> {
             items.try_fold(first, |sum, item| add(&sum, &item))
         }
         name => {
-            let wanted = if name == "min" { Ordering::Less } else { Ordering::Greater };
+            let wanted = if name == "min" {
+                Ordering::Less
+            } else {
+                Ordering::Greater
+            };
             let mut items = items.iter();
-            let mut best = items.next().ok_or_else(|| format!("{name} called on empty list"))?;
+            let mut best = items
+                .next()
+                .ok_or_else(|| format!("{name} called on empty list"))?;
             for item in items {
                 if item.order(best).ok_or_else(no_overload)? == wanted {
                     best = item;
@@ -161,11 +193,19 @@ fn aggregate<'v>(name: &str, items: &[Val<'v>]) -> Result<Val<'v>, String> {
 pub fn add<'v>(a: &Val<'v>, b: &Val<'v>) -> Result<Val<'v>, String> {
     let overflow = |kind: &str| format!("{kind} overflow");
     Ok(match (a, b) {
-        (Val::Int(a), Val::Int(b)) => Val::Int(a.checked_add(*b).ok_or_else(|| overflow("integer"))?),
-        (Val::Uint(a), Val::Uint(b)) => Val::Uint(a.checked_add(*b).ok_or_else(|| overflow("unsigned integer"))?),
+        (Val::Int(a), Val::Int(b)) => {
+            Val::Int(a.checked_add(*b).ok_or_else(|| overflow("integer"))?)
+        }
+        (Val::Uint(a), Val::Uint(b)) => Val::Uint(
+            a.checked_add(*b)
+                .ok_or_else(|| overflow("unsigned integer"))?,
+        ),
         (Val::Double(a), Val::Double(b)) => Val::Double(a + b),
-        (Val::Duration(a), Val::Duration(b)) => Val::Duration(a.checked_add(*b).ok_or_else(|| overflow("duration"))?),
-        (Val::Timestamp(time), Val::Duration(nanos)) | (Val::Duration(nanos), Val::Timestamp(time)) => {
+        (Val::Duration(a), Val::Duration(b)) => {
+            Val::Duration(a.checked_add(*b).ok_or_else(|| overflow("duration"))?)
+        }
+        (Val::Timestamp(time), Val::Duration(nanos))
+        | (Val::Duration(nanos), Val::Timestamp(time)) => {
             let sum = time.as_nanosecond() + i128::from(*nanos);
             Val::Timestamp(Timestamp::from_nanosecond(sum).map_err(|_| overflow("timestamp"))?)
         }
@@ -179,7 +219,12 @@ pub fn add<'v>(a: &Val<'v>, b: &Val<'v>) -> Result<Val<'v>, String> {
 
 fn is_zero(value: &Val<'_>) -> bool {
     match value {
-        Val::Null | Val::Bool(false) | Val::Int(0) | Val::Uint(0) | Val::Duration(0) | Val::Optional(None) => true,
+        Val::Null
+        | Val::Bool(false)
+        | Val::Int(0)
+        | Val::Uint(0)
+        | Val::Duration(0)
+        | Val::Optional(None) => true,
         Val::Double(float) => *float == 0.0,
         Val::Timestamp(time) => time.as_nanosecond() == 0,
         other => other.size() == Some(0),
@@ -203,8 +248,12 @@ fn convert<'v>(name: &str, value: &Val<'v>) -> Result<Val<'v>, String> {
         ("int", Val::Duration(nanos)) => Val::Int(*nanos),
         ("int", text) => Val::Int(parsed(string(text)?, "int")?),
         ("uint", Val::Uint(integer)) => Val::Uint(*integer),
-        ("uint", Val::Int(integer)) => Val::Uint(u64::try_from(*integer).map_err(|_| range("uint"))?),
-        ("uint", Val::Double(float)) if *float >= 0.0 && *float < 1.8e19 => Val::Uint(*float as u64),
+        ("uint", Val::Int(integer)) => {
+            Val::Uint(u64::try_from(*integer).map_err(|_| range("uint"))?)
+        }
+        ("uint", Val::Double(float)) if *float >= 0.0 && *float < 1.8e19 => {
+            Val::Uint(*float as u64)
+        }
         ("uint", Val::Double(_)) => return Err(range("uint")),
         ("uint", text) => Val::Uint(parsed(string(text)?, "uint")?),
         ("double", Val::Double(float)) => Val::Double(*float),
@@ -259,7 +308,10 @@ pub fn text_of(value: &Val<'_>) -> Option<String> {
         Val::Timestamp(time) => time.to_string(),
         Val::Duration(nanos) => {
             let sign = if *nanos < 0 { "-" } else { "" };
-            let (seconds, rest) = (nanos.unsigned_abs() / 1_000_000_000, nanos.unsigned_abs() % 1_000_000_000);
+            let (seconds, rest) = (
+                nanos.unsigned_abs() / 1_000_000_000,
+                nanos.unsigned_abs() % 1_000_000_000,
+            );
             let fraction = format!(".{rest:09}");
             let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
             format!("{sign}{seconds}{fraction}s")

@@ -10,8 +10,8 @@ use super::decl::{Decl, DeclKind};
 /// The type of an expression.
 #[derive(Clone, Debug)]
 pub enum Ty {
-    /// As the schema says.
-    Decl(Arc<Decl>),
+    /// As the schema says, with its sizes or without.
+    Decl(Arc<Decl>, Bounds),
     /// Known only when evaluated.
     Dyn,
     /// A plain kind.
@@ -22,6 +22,16 @@ pub enum Ty {
     Map(Box<Ty>, Box<Ty>),
     /// An optional.
     Optional(Box<Ty>),
+}
+
+/// Whether the sizes that a schema gives still hold: only as long as a value is reached by fields and elements alone, as
+/// in kube-apiserver, which forgets them at each call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// They hold.
+    Known,
+    /// They are forgotten.
+    Lost,
 }
 
 /// The kind of a type, as functions distinguish them.
@@ -109,7 +119,7 @@ impl Ty {
             Ty::List(_) => Kind::List,
             Ty::Map(..) => Kind::Map,
             Ty::Optional(_) => Kind::Optional,
-            Ty::Decl(decl) => match &decl.kind {
+            Ty::Decl(decl, _) => match &decl.kind {
                 DeclKind::Dyn => Kind::Any,
                 DeclKind::Bool => Kind::Bool,
                 DeclKind::Int => Kind::Int,
@@ -128,9 +138,22 @@ impl Ty {
     /// The type of an element of a list, or of a value of a map; anything when that is not known.
     pub fn element(&self) -> Ty {
         match self {
-            Ty::Decl(decl) => decl.element().map_or(Ty::Dyn, |element| Ty::Decl(Arc::clone(element))),
+            Ty::Decl(decl, bounds) => decl
+                .element()
+                .map_or(Ty::Dyn, |element| Ty::Decl(Arc::clone(element), *bounds)),
             Ty::List(element) | Ty::Map(_, element) | Ty::Optional(element) => (**element).clone(),
             Ty::Dyn | Ty::Plain(_) => Ty::Dyn,
+        }
+    }
+
+    /// The same type with its sizes forgotten.
+    pub fn lost(self) -> Ty {
+        match self {
+            Ty::Decl(decl, _) => Ty::Decl(decl, Bounds::Lost),
+            Ty::List(element) => Ty::List(Box::new(element.lost())),
+            Ty::Map(key, value) => Ty::Map(key, Box::new(value.lost())),
+            Ty::Optional(inner) => Ty::Optional(Box::new(inner.lost())),
+            Ty::Dyn | Ty::Plain(_) => self,
         }
     }
 
@@ -157,16 +180,26 @@ impl Ty {
     /// Whether a value of one type may be compared with one of the other.
     pub fn comparable(&self, other: &Ty) -> bool {
         let (a, b) = (self.kind(), other.kind());
-        let number = |kind| matches!(kind, Kind::Int | Kind::Uint | Kind::Double);
         match (a, b) {
             (Kind::Any, _) | (_, Kind::Any) => true,
-            // A nullable field has the type of its values.
-            (Kind::Null, _) | (_, Kind::Null) => true,
-            (Kind::List, Kind::List) | (Kind::Map, Kind::Map) | (Kind::Optional, Kind::Optional) => {
-                self.element().comparable(&other.element())
-            }
+            // A nullable scalar has the type of its values, and null is none of them.
+            (Kind::Null, other) | (other, Kind::Null) => !matches!(
+                other,
+                Kind::Bool
+                    | Kind::Int
+                    | Kind::Uint
+                    | Kind::Double
+                    | Kind::String
+                    | Kind::Bytes
+                    | Kind::List
+                    | Kind::Map
+                    | Kind::Type
+            ),
+            (Kind::List, Kind::List)
+            | (Kind::Map, Kind::Map)
+            | (Kind::Optional, Kind::Optional) => self.element().comparable(&other.element()),
             (Kind::Object, Kind::Object) => true,
-            _ => a == b || (number(a) && number(b)),
+            _ => a == b,
         }
     }
 }
@@ -214,7 +247,12 @@ pub struct Signature {
     pub provider: Provider,
 }
 
-const fn native(name: &'static str, method: bool, takes: &'static [Kind], makes: Makes) -> Signature {
+const fn native(
+    name: &'static str,
+    method: bool,
+    takes: &'static [Kind],
+    makes: Makes,
+) -> Signature {
     Signature {
         name,
         method,
@@ -224,7 +262,12 @@ const fn native(name: &'static str, method: bool, takes: &'static [Kind], makes:
     }
 }
 
-const fn library(name: &'static str, method: bool, takes: &'static [Kind], makes: Makes) -> Signature {
+const fn library(
+    name: &'static str,
+    method: bool,
+    takes: &'static [Kind],
+    makes: Makes,
+) -> Signature {
     Signature {
         name,
         method,
@@ -242,8 +285,8 @@ pub fn signatures(name: &str, method: bool) -> impl Iterator<Item = &'static Sig
 }
 
 use Kind::{
-    Any, Bool, Bytes, Cidr, Double, Duration, Format, Int, Ip, List, Map, Optional, Quantity, Semver, String as Text,
-    Timestamp, Type, Uint, Url,
+    Any, Bool, Bytes, Cidr, Double, Duration, Format, Int, Ip, List, Map, Optional, Quantity,
+    Semver, String as Text, Timestamp, Type, Uint, Url,
 };
 
 const BOOL: Makes = Makes::Kind(Bool);
@@ -323,7 +366,12 @@ static SIGNATURES: &[Signature] = &[
     native("getSeconds", true, &[Duration], INT),
     native("getMilliseconds", true, &[Duration], INT),
     native("optional.of", false, &[Any], Makes::OptionalSame),
-    native("optional.ofNonZeroValue", false, &[Any], Makes::OptionalSame),
+    native(
+        "optional.ofNonZeroValue",
+        false,
+        &[Any],
+        Makes::OptionalSame,
+    ),
     native("optional.none", false, &[], Makes::Optional(Any)),
     native("hasValue", true, &[Optional], BOOL),
     native("value", true, &[Optional], Makes::Element),
@@ -414,7 +462,12 @@ static SIGNATURES: &[Signature] = &[
     library("format.dns1035Label", false, &[], Makes::Kind(Format)),
     library("format.qualifiedName", false, &[], Makes::Kind(Format)),
     library("format.dns1123LabelPrefix", false, &[], Makes::Kind(Format)),
-    library("format.dns1123SubdomainPrefix", false, &[], Makes::Kind(Format)),
+    library(
+        "format.dns1123SubdomainPrefix",
+        false,
+        &[],
+        Makes::Kind(Format),
+    ),
     library("format.dns1035LabelPrefix", false, &[], Makes::Kind(Format)),
     library("format.labelValue", false, &[], Makes::Kind(Format)),
     library("format.uri", false, &[], Makes::Kind(Format)),

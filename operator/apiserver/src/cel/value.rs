@@ -127,7 +127,10 @@ impl<'v> Val<'v> {
     /// The elements of a list; `None` for anything else.
     pub fn elements(&self) -> Option<Elements<'_, 'v>> {
         match self {
-            Val::Array(items, node) => Some(Elements::Json(items.iter(), node.and_then(|node| node.items.as_deref()))),
+            Val::Array(items, node) => Some(Elements::Json(
+                items.iter(),
+                node.and_then(|node| node.items.as_deref()),
+            )),
             Val::List(items) => Some(Elements::Made(items.iter())),
             _ => None,
         }
@@ -138,7 +141,12 @@ impl<'v> Val<'v> {
         match self {
             Val::Object(map, node) => Some(
                 map.iter()
-                    .map(|(key, value)| (Val::Str(key), Val::of(value, node.and_then(|node| node.field(key)))))
+                    .map(|(key, value)| {
+                        (
+                            Val::Str(key),
+                            Val::of(value, node.and_then(|node| node.field(key))),
+                        )
+                    })
                     .collect(),
             ),
             Val::Map(entries) => Some(entries.to_vec()),
@@ -151,7 +159,8 @@ impl<'v> Val<'v> {
         match self {
             Val::Object(map, Some(node)) if !is_map(Some(node)) => {
                 let name = unescape(name);
-                map.get(&name).map(|value| Val::of(value, node.properties.get(&name)))
+                map.get(&name)
+                    .map(|value| Val::of(value, node.properties.get(&name)))
             }
             Val::Object(map, node) => map
                 .get(name)
@@ -183,7 +192,9 @@ impl<'v> Val<'v> {
                 if self.is_number() && other.is_number() {
                     return self.order(other) == Some(Ordering::Equal);
                 }
-                self.lists_equal(other).or_else(|| self.maps_equal(other)).unwrap_or(false)
+                self.lists_equal(other)
+                    .or_else(|| self.maps_equal(other))
+                    .unwrap_or(false)
             }
         }
     }
@@ -193,7 +204,8 @@ impl<'v> Val<'v> {
     }
 
     fn lists_equal(&self, other: &Val<'v>) -> Option<bool> {
-        let unordered = matches!(self, Val::Array(_, Some(node)) if node.list_type != ListType::Atomic);
+        let unordered =
+            matches!(self, Val::Array(_, Some(node)) if node.list_type != ListType::Atomic);
         let (a, b) = (self.elements()?, other.elements()?);
         if self.size() != other.size() {
             return Some(false);
@@ -209,8 +221,10 @@ impl<'v> Val<'v> {
         let (a, b) = (self.entries()?, other.entries()?);
         Some(
             a.len() == b.len()
-                && a.iter()
-                    .all(|(key, value)| b.iter().any(|(other, with)| key.equals(other) && value.equals(with))),
+                && a.iter().all(|(key, value)| {
+                    b.iter()
+                        .any(|(other, with)| key.equals(other) && value.equals(with))
+                }),
         )
     }
 
@@ -240,7 +254,9 @@ impl<'v> Val<'v> {
 
 /// Whether an object is a map to rules: its keys are data, not field names.
 pub fn is_map(node: Option<&Node>) -> bool {
-    node.is_none_or(|node| !matches!(node.additional, Additional::Absent) && node.properties.is_empty())
+    node.is_none_or(|node| {
+        !matches!(node.additional, Additional::Absent) && node.properties.is_empty()
+    })
 }
 
 /// The elements of a list, as values.
@@ -268,7 +284,8 @@ fn number_of<'v>(number: &Number, node: Option<&Node>) -> Val<'v> {
         Some(integer) if !double => Val::Int(integer),
         _ => {
             let float = number.as_f64().unwrap_or(f64::NAN);
-            let whole = node.is_some_and(|node| node.type_ == Some(Type::Integer)) && float.fract() == 0.0;
+            let whole =
+                node.is_some_and(|node| node.type_ == Some(Type::Integer)) && float.fract() == 0.0;
             if whole && float.abs() < 9.2e18 {
                 Val::Int(float as i64)
             } else {
@@ -280,7 +297,8 @@ fn number_of<'v>(number: &Number, node: Option<&Node>) -> Val<'v> {
 
 fn string_of<'v>(text: &'v str, node: Option<&Node>) -> Val<'v> {
     use base64::Engine as _;
-    let Some(node) = node.filter(|node| node.type_ == Some(Type::String) && !node.int_or_string) else {
+    let Some(node) = node.filter(|node| node.type_ == Some(Type::String) && !node.int_or_string)
+    else {
         return Val::Str(text);
     };
     let typed = match node.checks.format {

@@ -308,7 +308,11 @@ fn text(value: &Value, key: &str) -> String {
 fn texts(value: &Value, key: &str) -> Vec<String> {
     value[key]
         .as_array()
-        .map(|list| list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect())
+        .map(|list| {
+            list.iter()
+                .filter_map(|text| text.as_str().map(str::to_owned))
+                .collect()
+        })
         .unwrap_or_default()
 }
 

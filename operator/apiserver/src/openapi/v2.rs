@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use crate::resource::Resource;
 
 use super::{
-    API_VERSION, Address, Dialect, Operation, addresses, definition_name, list_schema, object_schema, shared_schemas,
+    API_VERSION, Address, Dialect, Operation, addresses, definition_name, list_schema,
+    object_schema, shared_schemas,
 };
 
 /// The whole document.
@@ -45,7 +46,8 @@ pub fn simplified(schema: &Value) -> Value {
         match key.as_str() {
             "properties" => {
                 let properties = value.as_object().into_iter().flatten();
-                let properties = properties.map(|(name, schema)| (name.clone(), simplified(schema)));
+                let properties =
+                    properties.map(|(name, schema)| (name.clone(), simplified(schema)));
                 out.insert(key.clone(), Value::Object(properties.collect()));
             }
             "items" => {
@@ -55,7 +57,14 @@ pub fn simplified(schema: &Value) -> Value {
                 out.insert(key.clone(), simplified(value));
             }
             // Version 2 has none of these; and `enum` would refuse a null that is allowed.
-            "nullable" | "oneOf" | "anyOf" | "allOf" | "not" | "enum" | "default" | "x-kubernetes-validations" => {}
+            "nullable"
+            | "oneOf"
+            | "anyOf"
+            | "allOf"
+            | "not"
+            | "enum"
+            | "default"
+            | "x-kubernetes-validations" => {}
             _ => {
                 out.insert(key.clone(), value.clone());
             }
@@ -63,7 +72,13 @@ pub fn simplified(schema: &Value) -> Value {
     }
     if is_true("nullable") || is_true("x-kubernetes-int-or-string") {
         // A type would refuse the null, or the other of the two types.
-        for key in ["type", "items", "properties", "additionalProperties", "format"] {
+        for key in [
+            "type",
+            "items",
+            "properties",
+            "additionalProperties",
+            "format",
+        ] {
             out.remove(key);
         }
     }

@@ -27,7 +27,14 @@ const MAX_WARNING_BYTES: usize = 256;
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
 
 const COLUMN_FORMATS: [&str; 8] = [
-    "byte", "date", "date-time", "double", "float", "int32", "int64", "password",
+    "byte",
+    "date",
+    "date-time",
+    "double",
+    "float",
+    "int32",
+    "int64",
+    "password",
 ];
 
 /// The resources of a definition, or everything that is wrong with it.
@@ -60,9 +67,9 @@ fn immutable(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         .pointer("/status/conditions")
         .and_then(Value::as_array)
         .is_some_and(|conditions| {
-            conditions
-                .iter()
-                .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+            conditions.iter().any(|condition| {
+                condition["type"] == "Established" && condition["status"] == "True"
+            })
         });
     for (pointer, path, always) in [
         ("/spec/scope", "spec.scope", false),
@@ -79,7 +86,10 @@ fn immutable(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 
 /// Objects may be stored in each of `status.storedVersions`, so none of them may go from `spec.versions`.
 fn stored_versions(crd: &Value, errors: &mut Vec<FieldError>) {
-    let Some(stored) = crd.pointer("/status/storedVersions").and_then(Value::as_array) else {
+    let Some(stored) = crd
+        .pointer("/status/storedVersions")
+        .and_then(Value::as_array)
+    else {
         return;
     };
     let names: Vec<&Value> = crd
@@ -117,6 +127,14 @@ struct Names {
     namespaced: bool,
 }
 
+/// Where a version is, and where errors name what versions may share.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    own: &'p Path<'p>,
+    shared: &'p Path<'p>,
+    schema: &'static str,
+}
+
 impl Reader {
     fn definition(&mut self, crd: &Value) -> Vec<Resource> {
         let root = Path::Root;
@@ -136,11 +154,17 @@ impl Reader {
         let versions = spec["versions"].as_array().unwrap_or(&empty);
         let at = path.child("versions");
         if versions.len() > MAX_VERSIONS {
-            self.errors
-                .push(FieldError::too_many(at, versions.len(), MAX_VERSIONS as u64));
+            self.errors.push(FieldError::too_many(
+                at,
+                versions.len(),
+                MAX_VERSIONS as u64,
+            ));
             return Vec::new();
         }
-        let unique: BTreeSet<&str> = versions.iter().filter_map(|version| version["name"].as_str()).collect();
+        let unique: BTreeSet<&str> = versions
+            .iter()
+            .filter_map(|version| version["name"].as_str())
+            .collect();
         if unique.len() != versions.len() {
             self.errors.push(FieldError::invalid(
                 at,
@@ -148,7 +172,10 @@ impl Reader {
                 "must contain unique version names",
             ));
         }
-        let storing = versions.iter().filter(|version| version["storage"] == Value::Bool(true)).count();
+        let storing = versions
+            .iter()
+            .filter(|version| version["storage"] == Value::Bool(true))
+            .count();
         if storing != 1 {
             self.errors.push(FieldError::invalid(
                 at,
@@ -159,7 +186,23 @@ impl Reader {
         versions
             .iter()
             .enumerate()
-            .filter_map(|(index, version)| self.version(&names, version, &at.index(index)))
+            .filter_map(|(index, version)| {
+                let own = at.index(index);
+                // Kubernetes keeps what all versions share apart, and names it there: always so with one version.
+                let place = match versions.len() {
+                    1 => Place {
+                        own: &own,
+                        shared: &path,
+                        schema: "validation",
+                    },
+                    _ => Place {
+                        own: &own,
+                        shared: &own,
+                        schema: "schema",
+                    },
+                };
+                self.version(&names, version, place)
+            })
             .collect()
     }
 
@@ -170,7 +213,8 @@ impl Reader {
         if group.is_empty() {
             self.errors.push(FieldError::required(at, ""));
         } else if !wrong.is_empty() {
-            self.errors.push(FieldError::invalid(at, group.as_str(), wrong.join(",")));
+            self.errors
+                .push(FieldError::invalid(at, group.as_str(), wrong.join(",")));
         } else if !group.contains('.') {
             self.errors.push(FieldError::invalid(
                 at,
@@ -184,17 +228,31 @@ impl Reader {
             "Cluster" | "Namespaced" => {}
             "" => self.errors.push(FieldError::required(at, "")),
             other => {
-                self.errors
-                    .push(FieldError::not_supported(at, other, &["Cluster", "Namespaced"]));
+                self.errors.push(FieldError::not_supported(
+                    at,
+                    other,
+                    &["Cluster", "Namespaced"],
+                ));
             }
         }
         let names = &spec["names"];
         let at = path.child("names");
         let kind = text(names, "kind");
-        let or = |key: &str, default: String| Some(text(names, key)).filter(|name| !name.is_empty()).unwrap_or(default);
+        let or = |key: &str, default: String| {
+            Some(text(names, key))
+                .filter(|name| !name.is_empty())
+                .unwrap_or(default)
+        };
         let read = Names {
             singular: or("singular", kind.to_lowercase()),
-            list_kind: or("listKind", if kind.is_empty() { String::new() } else { format!("{kind}List") }),
+            list_kind: or(
+                "listKind",
+                if kind.is_empty() {
+                    String::new()
+                } else {
+                    format!("{kind}List")
+                },
+            ),
             plural: text(names, "plural"),
             short_names: texts(names, "shortNames"),
             categories: texts(names, "categories"),
@@ -213,7 +271,10 @@ impl Reader {
                 "kind and listKind may not be the same",
             ));
         }
-        for (key, list) in [("shortNames", &read.short_names), ("categories", &read.categories)] {
+        for (key, list) in [
+            ("shortNames", &read.short_names),
+            ("categories", &read.categories),
+        ] {
             let at = at.child(key);
             for (index, name) in list.iter().enumerate() {
                 self.name(name, &at.index(index));
@@ -229,7 +290,8 @@ impl Reader {
         }
         let wrong = dns_1035_label(name);
         if !wrong.is_empty() {
-            self.errors.push(FieldError::invalid(path, name, wrong.join(",")));
+            self.errors
+                .push(FieldError::invalid(path, name, wrong.join(",")));
         }
     }
 
@@ -243,7 +305,10 @@ impl Reader {
             self.errors.push(FieldError::invalid(
                 path,
                 kind,
-                format!("may have mixed case, but should otherwise match: {}", wrong.join(",")),
+                format!(
+                    "may have mixed case, but should otherwise match: {}",
+                    wrong.join(",")
+                ),
             ));
         }
     }
@@ -258,24 +323,31 @@ impl Reader {
                 at,
                 "conversion webhooks are not supported by this server; use None",
             )),
-            Some(other) => self
-                .errors
-                .push(FieldError::not_supported(at, other, &["None", "Webhook"])),
+            Some(other) => {
+                self.errors
+                    .push(FieldError::not_supported(at, other, &["None", "Webhook"]))
+            }
         }
     }
 
-    fn version(&mut self, names: &Names, version: &Value, path: &Path<'_>) -> Option<Resource> {
+    fn version(&mut self, names: &Names, version: &Value, place: Place<'_>) -> Option<Resource> {
+        let path = place.shared;
         let name = text(version, "name");
         let wrong = dns_1035_label(&name);
         if !wrong.is_empty() {
-            self.errors
-                .push(FieldError::invalid(path.child("name"), name.as_str(), wrong.join(",")));
+            self.errors.push(FieldError::invalid(
+                place.own.child("name"),
+                name.as_str(),
+                wrong.join(","),
+            ));
         }
         let scale = self.scale(version, path);
         let columns = self.columns(version, path);
-        let deprecation_warning = self.deprecation(names, version, &name, path);
-        let status = version.pointer("/subresources/status").is_some_and(|status| !status.is_null());
-        let schema = path.child("schema");
+        let deprecation_warning = self.deprecation(names, version, &name, place.own);
+        let status = version
+            .pointer("/subresources/status")
+            .is_some_and(|status| !status.is_null());
+        let schema = path.child(place.schema);
         let at = schema.child("openAPIV3Schema");
         let Some(document) = version
             .pointer("/schema/openAPIV3Schema")
@@ -284,7 +356,11 @@ impl Reader {
             self.errors.push(FieldError::required(at, ""));
             return None;
         };
-        let subresource = if status { Subresource::Status } else { Subresource::None };
+        let subresource = if status {
+            Subresource::Status
+        } else {
+            Subresource::None
+        };
         let structural = match Structural::compile_at(&at.to_string(), document, subresource) {
             Ok(structural) => structural,
             Err(errors) => {
@@ -319,11 +395,20 @@ impl Reader {
         })
     }
 
-    fn deprecation(&mut self, names: &Names, version: &Value, name: &str, path: &Path<'_>) -> Option<String> {
+    fn deprecation(
+        &mut self,
+        names: &Names,
+        version: &Value,
+        name: &str,
+        path: &Path<'_>,
+    ) -> Option<String> {
         let deprecated = version["deprecated"] == Value::Bool(true);
         let at = path.child("deprecationWarning");
         match version["deprecationWarning"].as_str() {
-            None if deprecated => Some(format!("{}/{name} {} is deprecated", names.group, names.kind)),
+            None if deprecated => Some(format!(
+                "{}/{name} {} is deprecated",
+                names.group, names.kind
+            )),
             None => None,
             Some(warning) => {
                 let mut refuse = |detail: &str| {
@@ -347,12 +432,25 @@ impl Reader {
     }
 
     fn scale(&mut self, version: &Value, path: &Path<'_>) -> Option<Scale> {
-        let scale = version.pointer("/subresources/scale").filter(|scale| !scale.is_null())?;
+        let scale = version
+            .pointer("/subresources/scale")
+            .filter(|scale| !scale.is_null())?;
         let subresources = path.child("subresources");
         let at = subresources.child("scale");
-        let spec = self.scale_path(scale, "specReplicasPath", &[".spec."], "should be a json path under .spec", &at);
-        let status =
-            self.scale_path(scale, "statusReplicasPath", &[".status."], "should be a json path under .status", &at);
+        let spec = self.scale_path(
+            scale,
+            "specReplicasPath",
+            &[".spec."],
+            "should be a json path under .spec",
+            &at,
+        );
+        let status = self.scale_path(
+            scale,
+            "statusReplicasPath",
+            &[".status."],
+            "should be a json path under .status",
+            &at,
+        );
         let selector = if text(scale, "labelSelectorPath").is_empty() {
             None
         } else {
@@ -397,7 +495,9 @@ impl Reader {
     fn columns(&mut self, version: &Value, path: &Path<'_>) -> Vec<Column> {
         let at = path.child("additionalPrinterColumns");
         let empty = Vec::new();
-        let columns = version["additionalPrinterColumns"].as_array().unwrap_or(&empty);
+        let columns = version["additionalPrinterColumns"]
+            .as_array()
+            .unwrap_or(&empty);
         columns
             .iter()
             .enumerate()
@@ -415,14 +515,19 @@ impl Reader {
             json_path: text(column, "jsonPath"),
         };
         if read.name.is_empty() {
-            self.errors.push(FieldError::required(path.child("name"), ""));
+            self.errors
+                .push(FieldError::required(path.child("name"), ""));
         }
         let detail = format!("must be one of {}", COLUMN_TYPES.join(","));
         if read.type_.is_empty() {
-            self.errors.push(FieldError::required(path.child("type"), detail));
-        } else if !COLUMN_TYPES.contains(&read.type_.as_str()) {
             self.errors
-                .push(FieldError::invalid(path.child("type"), read.type_.as_str(), detail));
+                .push(FieldError::required(path.child("type"), detail));
+        } else if !COLUMN_TYPES.contains(&read.type_.as_str()) {
+            self.errors.push(FieldError::invalid(
+                path.child("type"),
+                read.type_.as_str(),
+                detail,
+            ));
         }
         if !read.format.is_empty() && !COLUMN_FORMATS.contains(&read.format.as_str()) {
             self.errors.push(FieldError::invalid(
@@ -432,7 +537,8 @@ impl Reader {
             ));
         }
         if read.json_path.is_empty() {
-            self.errors.push(FieldError::required(path.child("JSONPath"), ""));
+            self.errors
+                .push(FieldError::required(path.child("JSONPath"), ""));
         } else if !read.json_path.starts_with('.') {
             self.errors.push(FieldError::invalid(
                 path.child("JSONPath"),
@@ -440,13 +546,21 @@ impl Reader {
                 "must be a simple json path starting with .",
             ));
         } else if let Err(error) = crate::table::JsonPath::parse(&read.json_path) {
-            self.errors
-                .push(FieldError::invalid(path.child("JSONPath"), read.json_path.as_str(), error));
+            self.errors.push(FieldError::invalid(
+                path.child("JSONPath"),
+                read.json_path.as_str(),
+                error,
+            ));
         }
         read
     }
 
-    fn selectable(&mut self, version: &Value, structural: &Structural, path: &Path<'_>) -> Vec<SelectableField> {
+    fn selectable(
+        &mut self,
+        version: &Value,
+        structural: &Structural,
+        path: &Path<'_>,
+    ) -> Vec<SelectableField> {
         let at = path.child("selectableFields");
         let empty = Vec::new();
         let fields = version["selectableFields"].as_array().unwrap_or(&empty);
@@ -456,7 +570,8 @@ impl Reader {
             let at = index.child("jsonPath");
             match selectable_field(&text(field, "jsonPath"), structural) {
                 Ok(field) if read.contains(&field) => {
-                    self.errors.push(FieldError::duplicate(at, format!(".{}", field.name)));
+                    self.errors
+                        .push(FieldError::duplicate(at, format!(".{}", field.name)));
                 }
                 Ok(field) => read.push(field),
                 Err(detail) => {
@@ -470,8 +585,11 @@ impl Reader {
             }
         }
         if read.len() > MAX_SELECTABLE_FIELDS {
-            self.errors
-                .push(FieldError::too_many(at, read.len(), MAX_SELECTABLE_FIELDS as u64));
+            self.errors.push(FieldError::too_many(
+                at,
+                read.len(),
+                MAX_SELECTABLE_FIELDS as u64,
+            ));
         }
         read
     }
@@ -490,7 +608,10 @@ fn selectable_field(text: &str, structural: &Structural) -> Result<SelectableFie
     if path.steps()[0].name() == "metadata" {
         return Err("must not point to fields in metadata".to_owned());
     }
-    if !matches!(node.type_, Some(Type::String | Type::Boolean | Type::Integer)) {
+    if !matches!(
+        node.type_,
+        Some(Type::String | Type::Boolean | Type::Integer)
+    ) {
         return Err(
             "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
                 .to_owned(),
@@ -509,6 +630,10 @@ fn text(object: &Value, key: &str) -> String {
 fn texts(object: &Value, key: &str) -> Vec<String> {
     object[key]
         .as_array()
-        .map(|list| list.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
+        .map(|list| {
+            list.iter()
+                .filter_map(|name| name.as_str().map(str::to_owned))
+                .collect()
+        })
         .unwrap_or_default()
 }

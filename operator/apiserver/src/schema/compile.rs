@@ -14,7 +14,11 @@ use super::keyword::Reader;
 use super::{Additional, FieldError, Node, Path, Subresource, Type, prune, validate};
 
 /// Compiles a schema, or says everything that is wrong with it.
-pub fn compile(path: &str, document: &Value, subresource: Subresource) -> Result<Node, Vec<FieldError>> {
+pub fn compile(
+    path: &str,
+    document: &Value,
+    subresource: Subresource,
+) -> Result<Node, Vec<FieldError>> {
     let path = Path::Text(path);
     let mut reader = Reader::new();
     let mut root = reader.node(document, &path, 0);
@@ -59,9 +63,18 @@ enum Level {
 }
 
 /// The invariants of a structural schema, of this node and all below it.
-fn structure(node: &Node, document: &Value, level: Level, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn structure(
+    node: &Node,
+    document: &Value,
+    level: Level,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     if node.type_ == Some(Type::Array) && node.items.is_none() {
-        errors.push(FieldError::required(path.child("items"), "must be specified"));
+        errors.push(FieldError::required(
+            path.child("items"),
+            "must be specified",
+        ));
     }
     typed(node, level, path, errors);
     extensions(node, path, errors);
@@ -77,14 +90,32 @@ fn structure(node: &Node, document: &Value, level: Level, path: &Path<'_>, error
     nested_all(node, document, path, skip_any_of, skip_first_all_of, errors);
     let at = path.child("properties");
     for (name, child) in &node.properties {
-        structure(child, &document["properties"][name], Level::Field, &at.key(name), errors);
+        structure(
+            child,
+            &document["properties"][name],
+            Level::Field,
+            &at.key(name),
+            errors,
+        );
     }
     if let Some(items) = &node.items {
-        structure(items, &document["items"], Level::Item, &path.child("items"), errors);
+        structure(
+            items,
+            &document["items"],
+            Level::Item,
+            &path.child("items"),
+            errors,
+        );
     }
     if let Additional::Schema(values) = &node.additional {
         let at = path.child("additionalProperties");
-        structure(values, &document["additionalProperties"], Level::Field, &at, errors);
+        structure(
+            values,
+            &document["additionalProperties"],
+            Level::Field,
+            &at,
+            errors,
+        );
     }
 }
 
@@ -109,7 +140,11 @@ fn typed(node: &Node, level: Level, path: &Path<'_>, errors: &mut Vec<FieldError
             },
         )),
         Some(type_) if level == Level::Root && type_ != Type::Object => {
-            errors.push(FieldError::invalid(at, type_.name(), "must be object at the root"));
+            errors.push(FieldError::invalid(
+                at,
+                type_.name(),
+                "must be object at the root",
+            ));
         }
         None | Some(_) => {}
     }
@@ -225,7 +260,13 @@ fn nested_all(
         let at = path.child(key);
         for (index, schema) in schemas.iter().enumerate() {
             let skip = key == "allOf" && index == 0 && skip_first_all_of;
-            nested(schema, &document[key][index], &at.index(index), skip, errors);
+            nested(
+                schema,
+                &document[key][index],
+                &at.index(index),
+                skip,
+                errors,
+            );
         }
     }
     if let Some(schema) = &checks.not {
@@ -233,14 +274,32 @@ fn nested_all(
     }
 }
 
-fn nested(node: &Node, document: &Value, path: &Path<'_>, skip_any_of: bool, errors: &mut Vec<FieldError>) {
+fn nested(
+    node: &Node,
+    document: &Value,
+    path: &Path<'_>,
+    skip_any_of: bool,
+    errors: &mut Vec<FieldError>,
+) {
     nested_all(node, document, path, skip_any_of, false, errors);
     if let Some(items) = &node.items {
-        nested(items, &document["items"], &path.child("items"), false, errors);
+        nested(
+            items,
+            &document["items"],
+            &path.child("items"),
+            false,
+            errors,
+        );
     }
     let at = path.child("properties");
     for (name, child) in &node.properties {
-        nested(child, &document["properties"][name], &at.key(name), false, errors);
+        nested(
+            child,
+            &document["properties"][name],
+            &at.key(name),
+            false,
+            errors,
+        );
     }
     const FORBIDDEN: [(&str, &str); 13] = [
         ("type", "must be empty to be structural"),
@@ -249,12 +308,30 @@ fn nested(node: &Node, document: &Value, path: &Path<'_>, skip_any_of: bool, err
         ("title", "must be empty to be structural"),
         ("description", "must be empty to be structural"),
         ("nullable", "must be false to be structural"),
-        ("x-kubernetes-preserve-unknown-fields", "must be false to be structural"),
-        ("x-kubernetes-embedded-resource", "must be false to be structural"),
-        ("x-kubernetes-int-or-string", "must be false to be structural"),
-        ("x-kubernetes-list-map-keys", "must be empty to be structural"),
-        ("x-kubernetes-list-type", "must be undefined to be structural"),
-        ("x-kubernetes-map-type", "must be undefined to be structural"),
+        (
+            "x-kubernetes-preserve-unknown-fields",
+            "must be false to be structural",
+        ),
+        (
+            "x-kubernetes-embedded-resource",
+            "must be false to be structural",
+        ),
+        (
+            "x-kubernetes-int-or-string",
+            "must be false to be structural",
+        ),
+        (
+            "x-kubernetes-list-map-keys",
+            "must be empty to be structural",
+        ),
+        (
+            "x-kubernetes-list-type",
+            "must be undefined to be structural",
+        ),
+        (
+            "x-kubernetes-map-type",
+            "must be undefined to be structural",
+        ),
         ("x-kubernetes-validations", "must be empty to be structural"),
     ];
     for (key, detail) in FORBIDDEN {
@@ -285,7 +362,13 @@ fn complete(node: &Node, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     complete_all(node, node, path, path, errors);
 }
 
-fn complete_all(checked: &Node, node: &Node, at: &Path<'_>, from: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn complete_all(
+    checked: &Node,
+    node: &Node,
+    at: &Path<'_>,
+    from: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     let checks = &checked.checks;
     if let Some(schema) = &checks.not {
         complete_one(schema, Some(node), at, &from.child("not"), errors);
@@ -302,18 +385,39 @@ fn complete_all(checked: &Node, node: &Node, at: &Path<'_>, from: &Path<'_>, err
     }
 }
 
-fn complete_one(checked: &Node, node: Option<&Node>, at: &Path<'_>, from: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn complete_one(
+    checked: &Node,
+    node: Option<&Node>,
+    at: &Path<'_>,
+    from: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     let Some(node) = node else {
-        errors.push(FieldError::required(at, format!("because it is defined in {from}")));
+        errors.push(FieldError::required(
+            at,
+            format!("because it is defined in {from}"),
+        ));
         return;
     };
     complete_all(checked, node, at, from, errors);
     if let Some(items) = &checked.items {
-        complete_one(items, node.items.as_deref(), &at.child("items"), &from.child("items"), errors);
+        complete_one(
+            items,
+            node.items.as_deref(),
+            &at.child("items"),
+            &from.child("items"),
+            errors,
+        );
     }
     let (at, from) = (at.child("properties"), from.child("properties"));
     for (name, child) in &checked.properties {
-        complete_one(child, node.properties.get(name), &at.key(name), &from.key(name), errors);
+        complete_one(
+            child,
+            node.properties.get(name),
+            &at.key(name),
+            &from.key(name),
+            errors,
+        );
     }
 }
 
@@ -337,7 +441,10 @@ impl Place {
     };
 
     fn below(self) -> Self {
-        Self { root: false, ..self }
+        Self {
+            root: false,
+            ..self
+        }
     }
 
     fn without_default(self, reason: &'static str) -> Self {
@@ -393,7 +500,12 @@ impl Dialect<'_> {
             self.schema(child, &document["properties"][name], &at.key(name), below);
         }
         if let Some(items) = &node.items {
-            self.schema(items, &document["items"], &path.child("items"), place.below());
+            self.schema(
+                items,
+                &document["items"],
+                &path.child("items"),
+                place.below(),
+            );
         }
         self.junctors(node, document, path, place.below());
     }
@@ -449,7 +561,10 @@ impl Dialect<'_> {
     fn additional(&mut self, node: &Node, document: &Value, path: &Path<'_>, place: Place) {
         let at = path.child("additionalProperties");
         if !node.properties.is_empty()
-            && matches!(node.additional, Additional::Forbidden | Additional::Schema(_))
+            && matches!(
+                node.additional,
+                Additional::Forbidden | Additional::Schema(_)
+            )
         {
             self.errors.push(FieldError::forbidden(
                 at,
@@ -463,7 +578,8 @@ impl Dialect<'_> {
         if let Additional::Schema(values) = &node.additional {
             let mut below = place.below();
             if place.inside_meta {
-                below = below.without_default("inside additionalProperties applying to object metadata");
+                below = below
+                    .without_default("inside additionalProperties applying to object metadata");
             }
             self.schema(values, &document["additionalProperties"], &at, below);
         }
@@ -471,8 +587,16 @@ impl Dialect<'_> {
 
     fn extensions(&mut self, node: &Node, map: &Map<String, Value>, path: &Path<'_>) {
         for (key, wanted, allowed) in [
-            ("x-kubernetes-map-type", Type::Object, &["atomic", "granular"][..]),
-            ("x-kubernetes-list-type", Type::Array, &["atomic", "set", "map"][..]),
+            (
+                "x-kubernetes-map-type",
+                Type::Object,
+                &["atomic", "granular"][..],
+            ),
+            (
+                "x-kubernetes-list-type",
+                Type::Array,
+                &["atomic", "set", "map"][..],
+            ),
         ] {
             let Some(value) = map.get(key).and_then(Value::as_str) else {
                 continue;
@@ -533,7 +657,8 @@ impl Dialect<'_> {
         let of = |key: &str| map.get("items").and_then(|items| items.get(key)).cloned();
         match node.items.as_ref().and_then(|items| items.type_) {
             Some(Type::Array) => {
-                if let Some(other) = of("x-kubernetes-list-type").filter(|value| value != "atomic") {
+                if let Some(other) = of("x-kubernetes-list-type").filter(|value| value != "atomic")
+                {
                     self.errors.push(FieldError::invalid(
                         items.child("x-kubernetes-list-type"),
                         other,
@@ -650,11 +775,19 @@ const AT_ROOT: [(&str, &str); 22] = [
     ("properties", "Properties"),
     ("externalDocs", "ExternalDocs"),
     ("example", "Example"),
-    ("x-kubernetes-preserve-unknown-fields", "XPreserveUnknownFields"),
+    (
+        "x-kubernetes-preserve-unknown-fields",
+        "XPreserveUnknownFields",
+    ),
     ("x-kubernetes-validations", "XValidations"),
 ];
 
-fn root_rules(document: &Value, subresource: Subresource, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn root_rules(
+    document: &Value,
+    subresource: Subresource,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     let Some(map) = document.as_object() else {
         return;
     };

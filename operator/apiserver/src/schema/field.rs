@@ -285,8 +285,15 @@ fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
         Value::Number(number) if !number.is_i64() => go_float(number.as_f64().unwrap_or(f64::NAN)),
-        other => other.to_string(),
+        other => html_escaped(&other.to_string()),
     }
+}
+
+/// JSON as Go writes it: safe to stand in a page.
+fn html_escaped(json: &str) -> String {
+    json.replace('&', "\\u0026")
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
 }
 
 /// A string in double quotes with Go's escapes, which is how Kubernetes prints strings in messages.

@@ -241,7 +241,8 @@ fn is_duration(text: &str) -> bool {
     WORDY_DURATION.captures_iter(text).any(|parts| {
         let unit = parts.get(2).map_or("", |unit| unit.as_str()).to_lowercase();
         UNITS.iter().any(|names| {
-            names.contains(&unit.as_str()) || names.last().is_some_and(|name| unit.starts_with(name))
+            names.contains(&unit.as_str())
+                || names.last().is_some_and(|name| unit.starts_with(name))
         })
     })
 }
@@ -322,9 +323,9 @@ fn is_hostname(text: &str) -> bool {
     // The last of several labels is a top-level domain: letters only, at least two.
     well_formed
         && (labels.len() == 1
-            || labels
-                .last()
-                .is_some_and(|tld| tld.chars().count() >= 2 && tld.chars().all(char::is_alphabetic)))
+            || labels.last().is_some_and(|tld| {
+                tld.chars().count() >= 2 && tld.chars().all(char::is_alphabetic)
+            }))
 }
 
 fn is_isbn10(text: &str) -> bool {
@@ -391,19 +392,44 @@ mod tests {
     fn each_format_accepts_and_refuses() {
         let cases: &[(&str, &[&str], &[&str])] = &[
             ("byte", &["aGVsbG8="], &["a", "a b", "-_=="]),
-            ("cidr", &["10.0.0.0/8", "fe80::/64"], &["10.0.0.0", "10.0.0.0/33", "x/8"]),
-            ("creditcard", &["4111 1111 1111 1111"], &["4111 1111 1111 1112"]),
+            (
+                "cidr",
+                &["10.0.0.0/8", "fe80::/64"],
+                &["10.0.0.0", "10.0.0.0/33", "x/8"],
+            ),
+            (
+                "creditcard",
+                &["4111 1111 1111 1111"],
+                &["4111 1111 1111 1112"],
+            ),
             ("date", &["2026-02-28"], &["2026-02-30", "2026-2-3", "x"]),
             (
                 "date-time",
                 &["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.123+02:00"],
-                &["2026-01-02", "2026-01-02T25:00:00Z", "2026-01-02 03:04:05Z", "now"],
+                &[
+                    "2026-01-02",
+                    "2026-01-02T25:00:00Z",
+                    "2026-01-02 03:04:05Z",
+                    "now",
+                ],
             ),
             ("datetime", &["2026-01-02T03:04:05Z"], &["x"]),
-            ("duration", &["1h30m", "22 ns", "0", "1.5h", "-3s", "2 days"], &["x", "3 parsecs", ""]),
-            ("email", &["a@b.example", "A B <a@b.example>"], &["a", "a@", "@b"]),
+            (
+                "duration",
+                &["1h30m", "22 ns", "0", "1.5h", "-3s", "2 days"],
+                &["x", "3 parsecs", ""],
+            ),
+            (
+                "email",
+                &["a@b.example", "A B <a@b.example>"],
+                &["a", "a@", "@b"],
+            ),
             ("hexcolor", &["#fff", "00ff00"], &["#ff"]),
-            ("hostname", &["a", "a-b.example.com"], &["a_b", "-a", "a..b", "a.1"]),
+            (
+                "hostname",
+                &["a", "a-b.example.com"],
+                &["a_b", "-a", "a..b", "a.1"],
+            ),
             ("ipv4", &["10.1.2.3"], &["10.1.2", "::1"]),
             ("ipv6", &["::1"], &["10.1.2.3"]),
             ("isbn", &["0321751043", "978-0321751041"], &["0321751044"]),
@@ -413,9 +439,21 @@ mod tests {
             ("k8s-short-name", &["a-b"], &["A", "a.b"]),
             ("k8s-long-name", &["a-b.c"], &["A"]),
             ("ssn", &["111-22-3333"], &["111"]),
-            ("uri", &["http://x/y", "/path", "urn:a:b"], &["", "x", "a b"]),
-            ("uuid", &["c0ffee00-1111-4111-8111-111111111111"], &["c0ffee"]),
-            ("uuid4", &["c0ffee00-1111-4111-8111-111111111111"], &["c0ffee00-1111-3111-8111-111111111111"]),
+            (
+                "uri",
+                &["http://x/y", "/path", "urn:a:b"],
+                &["", "x", "a b"],
+            ),
+            (
+                "uuid",
+                &["c0ffee00-1111-4111-8111-111111111111"],
+                &["c0ffee"],
+            ),
+            (
+                "uuid4",
+                &["c0ffee00-1111-4111-8111-111111111111"],
+                &["c0ffee00-1111-3111-8111-111111111111"],
+            ),
         ];
         for (name, good, bad) in cases {
             let format = Format::parse(name).unwrap_or_else(|| panic!("{name} is known"));

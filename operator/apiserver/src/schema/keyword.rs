@@ -65,7 +65,10 @@ impl Reader {
             // Generated schemas of built-in kinds say `[type, "null"]`.
             Some(Value::Array(names)) => {
                 node.nullable = names.iter().any(|name| name == "null");
-                names.iter().filter_map(Value::as_str).find(|name| *name != "null")
+                names
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .find(|name| *name != "null")
             }
             Some(Value::String(name)) => Some(name.as_str()),
             Some(Value::Null) | None => None,
@@ -111,7 +114,13 @@ impl Reader {
         checks.max_properties = self.count(map, path, "maxProperties");
     }
 
-    fn structure(&mut self, map: &Map<String, Value>, path: &Path<'_>, depth: usize, node: &mut Node) {
+    fn structure(
+        &mut self,
+        map: &Map<String, Value>,
+        path: &Path<'_>,
+        depth: usize,
+        node: &mut Node,
+    ) {
         let at = path.child("properties");
         match map.get("properties") {
             Some(Value::Object(properties)) => {
@@ -144,7 +153,13 @@ impl Reader {
         }
     }
 
-    fn junctors(&mut self, map: &Map<String, Value>, path: &Path<'_>, depth: usize, checks: &mut Checks) {
+    fn junctors(
+        &mut self,
+        map: &Map<String, Value>,
+        path: &Path<'_>,
+        depth: usize,
+        checks: &mut Checks,
+    ) {
         checks.all_of = self.schemas(map, path, "allOf", depth);
         checks.any_of = self.schemas(map, path, "anyOf", depth);
         checks.one_of = self.schemas(map, path, "oneOf", depth);
@@ -162,7 +177,10 @@ impl Reader {
         if let Some(values) = map.get("enum").and_then(Value::as_array) {
             node.checks.enumeration = values.clone();
         }
-        if let Some(text) = self.text(map, path, "pattern").filter(|text| !text.is_empty()) {
+        if let Some(text) = self
+            .text(map, path, "pattern")
+            .filter(|text| !text.is_empty())
+        {
             match pattern::compile(&text) {
                 Ok(regex) => node.checks.pattern = Some(regex),
                 Err(error) => self.errors.push(FieldError::invalid(
@@ -182,7 +200,13 @@ impl Reader {
         node.rules = cel::read_rules(map, path, &mut self.errors);
     }
 
-    fn schemas(&mut self, map: &Map<String, Value>, path: &Path<'_>, key: &str, depth: usize) -> Vec<Node> {
+    fn schemas(
+        &mut self,
+        map: &Map<String, Value>,
+        path: &Path<'_>,
+        key: &str,
+        depth: usize,
+    ) -> Vec<Node> {
         let at = path.child(key);
         match map.get(key) {
             Some(Value::Array(schemas)) => schemas

@@ -339,7 +339,11 @@ fn resource(map: &Map<String, Value>, path: &Path<'_>, errors: &mut Vec<FieldErr
         match map.get(key) {
             None => errors.push(FieldError::required(path.child(key), "")),
             Some(Value::String(text)) if text.is_empty() => {
-                errors.push(FieldError::invalid(path.child(key), "", "must not be empty"));
+                errors.push(FieldError::invalid(
+                    path.child(key),
+                    "",
+                    "must not be empty",
+                ));
             }
             Some(Value::String(text)) if key == "kind" => {
                 for message in dns_1035_label(&text.to_lowercase()) {
@@ -369,7 +373,11 @@ fn resource(map: &Map<String, Value>, path: &Path<'_>, errors: &mut Vec<FieldErr
         let path = path.child("metadata");
         match metadata {
             Value::Object(metadata) => object_meta(metadata, &path, errors),
-            other => errors.push(FieldError::invalid(path, other.clone(), "must be an object")),
+            other => errors.push(FieldError::invalid(
+                path,
+                other.clone(),
+                "must be an object",
+            )),
         }
     }
 }
@@ -378,7 +386,9 @@ fn resource(map: &Map<String, Value>, path: &Path<'_>, errors: &mut Vec<FieldErr
 pub fn label_value(value: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if value.len() > MAX_LABEL_VALUE_BYTES {
-        wrong.push(format!("must be no more than {MAX_LABEL_VALUE_BYTES} bytes"));
+        wrong.push(format!(
+            "must be no more than {MAX_LABEL_VALUE_BYTES} bytes"
+        ));
     }
     let edge = |c: char| c.is_ascii_alphanumeric();
     let inner = |c: char| edge(c) || matches!(c, '-' | '_' | '.');
@@ -415,4 +425,3 @@ pub fn dns_1035_label(name: &str) -> Vec<String> {
     }
     wrong
 }
-

@@ -186,14 +186,31 @@ mod tests {
             assert_eq!(parsed.find(&object).cloned(), value, "{path}");
         }
         let mut fresh = json!({});
-        assert!(FieldPath::parse(".spec.replicas").unwrap().set(&mut fresh, json!(2)));
+        assert!(
+            FieldPath::parse(".spec.replicas")
+                .unwrap()
+                .set(&mut fresh, json!(2))
+        );
         assert_eq!(fresh, json!({"spec": {"replicas": 2}}));
-        assert!(!FieldPath::parse(".spec.replicas.x").unwrap().set(&mut fresh, json!(2)));
+        assert!(
+            !FieldPath::parse(".spec.replicas.x")
+                .unwrap()
+                .set(&mut fresh, json!(2))
+        );
     }
 
     #[test]
     fn what_is_no_simple_path_is_refused() {
-        for path in ["", "spec", ".", ".a[0]", ".a['x'", ".a..b", ".a[?(@.x)]", ".a['\\q']"] {
+        for path in [
+            "",
+            "spec",
+            ".",
+            ".a[0]",
+            ".a['x'",
+            ".a..b",
+            ".a[?(@.x)]",
+            ".a['\\q']",
+        ] {
             assert!(FieldPath::parse(path).is_err(), "{path}");
         }
     }

@@ -31,7 +31,11 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
             regex::Error::CompiledTooBig(limit) => {
                 format!("compiled pattern exceeds the limit of {limit} bytes")
             }
-            other => other.to_string(),
+            other => {
+                let text = other.to_string();
+                let reason = text.rsplit("error: ").next().unwrap_or(&text);
+                format!("error parsing regexp: {reason}: `{pattern}`")
+            }
         })
 }
 

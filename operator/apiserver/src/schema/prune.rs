@@ -36,7 +36,9 @@ impl Walk {
         if let Value::Object(map) = value {
             if let Some(metadata) = map.get_mut("metadata") {
                 let unknown = metadata::prune(metadata);
-                self.at_key("metadata", |walk| unknown.iter().for_each(|key| walk.note(key)));
+                self.at_key("metadata", |walk| {
+                    unknown.iter().for_each(|key| walk.note(key))
+                });
             }
             self.fields(node, map, true);
         }

@@ -18,7 +18,13 @@ pub fn validate(root: &Node, new: &Value, old: Option<&Value>) -> Vec<FieldError
     errors
 }
 
-fn node(node_: &Node, new: &Value, old: Option<&Value>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn node(
+    node_: &Node,
+    new: &Value,
+    old: Option<&Value>,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     if old.is_some_and(|old| old == new) || errors.len() >= MAX_ERRORS {
         return;
     }
@@ -173,7 +179,10 @@ fn number(node: &Node, value: &Number, path: &Path<'_>, errors: &mut Vec<FieldEr
     }
     match checks.minimum {
         Some((limit, false)) if beyond(limit) < 0.0 => {
-            fault(format!("should be greater than or equal to {}", bound(limit)));
+            fault(format!(
+                "should be greater than or equal to {}",
+                bound(limit)
+            ));
         }
         Some((limit, true)) if beyond(limit) <= 0.0 => {
             fault(format!("should be greater than {}", bound(limit)));
@@ -229,7 +238,13 @@ fn range(node: &Node, value: &Number, float: f64, path: &Path<'_>, errors: &mut 
     ));
 }
 
-fn array(node_: &Node, items: &[Value], old: Option<&Value>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn array(
+    node_: &Node,
+    items: &[Value],
+    old: Option<&Value>,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     let checks = &node_.checks;
     if let Some(schema) = &node_.items {
         let keys = node_.list_map_keys();
@@ -272,7 +287,13 @@ fn enumeration(checks: &Checks, value: &Value, path: &Path<'_>, errors: &mut Vec
     errors.push(FieldError::not_supported(path, value.clone(), &texts));
 }
 
-fn object(node_: &Node, new: &Value, old: Option<&Value>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn object(
+    node_: &Node,
+    new: &Value,
+    old: Option<&Value>,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     let Value::Object(map) = new else { return };
     let checks = &node_.checks;
     let size = map.len() as u64;
@@ -371,7 +392,9 @@ fn junctors(checks: &Checks, value: &Value, path: &Path<'_>, errors: &mut Vec<Fi
     if let Some(schema) = &checks.not
         && attempt(schema).is_empty()
     {
-        errors.push(composite(format!("{name} must not validate the schema (not)")));
+        errors.push(composite(format!(
+            "{name} must not validate the schema (not)"
+        )));
     }
 }
 

@@ -23,7 +23,12 @@ pub fn definitions(resource: &Resource) -> Vec<Definition> {
         ],
         "Secret" => vec![
             Definition::name(),
-            column("Type", "string", 0, "Used to facilitate programmatic handling of secret data."),
+            column(
+                "Type",
+                "string",
+                0,
+                "Used to facilitate programmatic handling of secret data.",
+            ),
             column("Data", "string", 0, "Data contains the secret data."),
             Definition::age(),
         ],
@@ -44,19 +49,59 @@ pub fn definitions(resource: &Resource) -> Vec<Definition> {
         ],
         "Lease" => vec![
             Definition::name(),
-            column("Holder", "string", 0, "The identity of the holder of the lease."),
+            column(
+                "Holder",
+                "string",
+                0,
+                "The identity of the holder of the lease.",
+            ),
             Definition::age(),
         ],
         "Event" => vec![
-            column("Last Seen", "string", 0, "The time at which the most recent occurrence was recorded."),
+            column(
+                "Last Seen",
+                "string",
+                0,
+                "The time at which the most recent occurrence was recorded.",
+            ),
             column("Type", "string", 0, "Type of this event (Normal, Warning)."),
-            column("Reason", "string", 0, "Why the transition into the object's current status was made."),
-            column("Object", "string", 0, "The object that this event is about."),
-            column("Subobject", "string", 1, "The part of the object that this event is about."),
+            column(
+                "Reason",
+                "string",
+                0,
+                "Why the transition into the object's current status was made.",
+            ),
+            column(
+                "Object",
+                "string",
+                0,
+                "The object that this event is about.",
+            ),
+            column(
+                "Subobject",
+                "string",
+                1,
+                "The part of the object that this event is about.",
+            ),
             column("Source", "string", 1, "The component reporting this event."),
-            column("Message", "string", 0, "A description of the status of this operation."),
-            column("First Seen", "string", 1, "The time at which the event was first recorded."),
-            column("Count", "string", 1, "The number of times this event has occurred."),
+            column(
+                "Message",
+                "string",
+                0,
+                "A description of the status of this operation.",
+            ),
+            column(
+                "First Seen",
+                "string",
+                1,
+                "The time at which the event was first recorded.",
+            ),
+            column(
+                "Count",
+                "string",
+                1,
+                "The number of times this event has occurred.",
+            ),
             Definition {
                 priority: 1,
                 ..Definition::name()
@@ -78,7 +123,12 @@ pub fn cells(resource: &Resource, item: &Value, now: Timestamp) -> Vec<Value> {
     };
     match resource.kind.as_str() {
         "Namespace" => vec![name, json!(text(item, "/status/phase")), age],
-        "Secret" => vec![name, json!(text(item, "/type")), json!(entries("data")), age],
+        "Secret" => vec![
+            name,
+            json!(text(item, "/type")),
+            json!(entries("data")),
+            age,
+        ],
         "ConfigMap" => vec![name, json!(entries("data") + entries("binaryData")), age],
         "ServiceAccount" => vec![name, json!(entries("secrets")), age],
         "Lease" => vec![name, json!(text(item, "/spec/holderIdentity")), age],
@@ -88,7 +138,9 @@ pub fn cells(resource: &Resource, item: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn text<'v>(item: &'v Value, pointer: &str) -> &'v str {
-    item.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    item.pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn age(time: Option<&Value>, now: Timestamp) -> String {
@@ -107,7 +159,10 @@ fn event(item: &Value, now: Timestamp) -> Vec<Value> {
     };
     let words = |pointers| one_of(pointers).and_then(Value::as_str).unwrap_or_default();
     let event_time = item.get("eventTime").filter(|time| !time.is_null());
-    let first = age(one_of(["/firstTimestamp", "/deprecatedFirstTimestamp"]).or(event_time), now);
+    let first = age(
+        one_of(["/firstTimestamp", "/deprecatedFirstTimestamp"]).or(event_time),
+        now,
+    );
     let mut last = match one_of(["/lastTimestamp", "/deprecatedLastTimestamp"]) {
         Some(time) => age(Some(time), now),
         None => first.clone(),

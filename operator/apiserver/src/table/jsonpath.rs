@@ -91,7 +91,9 @@ impl Step {
             (Step::Wildcard, Value::Object(map)) => out.extend(map.values()),
             (Step::Wildcard, Value::Array(items)) => out.extend(items),
             (Step::Descent, value) => descend(value, out),
-            (Step::Index(index), Value::Array(items)) => out.extend(items.get(place(*index, items.len()))),
+            (Step::Index(index), Value::Array(items)) => {
+                out.extend(items.get(place(*index, items.len())))
+            }
             (Step::Slice(from, to), Value::Array(items)) => {
                 let end = to.map_or(items.len(), |to| place(to, items.len()).min(items.len()));
                 let start = from.map_or(0, |from| place(from, items.len()));
@@ -100,14 +102,21 @@ impl Step {
             (Step::Filter(filter), Value::Array(items)) => {
                 out.extend(items.iter().filter(|item| filter.accepts(item)));
             }
-            (Step::Name(_) | Step::Wildcard | Step::Index(_) | Step::Slice(..) | Step::Filter(_), _) => {}
+            (
+                Step::Name(_) | Step::Wildcard | Step::Index(_) | Step::Slice(..) | Step::Filter(_),
+                _,
+            ) => {}
         }
     }
 }
 
 /// Where a possibly negative index points; past the end when it is before the beginning.
 fn place(index: i64, length: usize) -> usize {
-    let index = if index < 0 { index + length as i64 } else { index };
+    let index = if index < 0 {
+        index + length as i64
+    } else {
+        index
+    };
     usize::try_from(index).unwrap_or(usize::MAX)
 }
 
@@ -258,17 +267,24 @@ impl Parser<'_> {
             let to = self.integer()?;
             return Ok(Step::Slice(from, to));
         }
-        from.map(Step::Index).ok_or_else(|| "invalid array index".to_owned())
+        from.map(Step::Index)
+            .ok_or_else(|| "invalid array index".to_owned())
     }
 
     fn integer(&mut self) -> Result<Option<i64>, String> {
-        let end = self.rest.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|c: char| !c.is_ascii_digit() && c != '-')
+            .unwrap_or(self.rest.len());
         let (digits, rest) = self.rest.split_at(end);
         self.rest = rest;
         if digits.is_empty() {
             return Ok(None);
         }
-        digits.parse().map(Some).map_err(|_| format!("invalid array index {digits}"))
+        digits
+            .parse()
+            .map(Some)
+            .map_err(|_| format!("invalid array index {digits}"))
     }
 
     fn quoted(&mut self) -> Result<String, String> {
@@ -360,13 +376,28 @@ mod tests {
             (".spec.list[1:2]", Some(json!(2))),
             (".spec.list[9]", None),
             (".spec.list[*]", Some(json!(1))),
-            (".status.conditions[?(@.type==\"Ready\")].status", Some(json!("True"))),
-            (".status.conditions[?(@.type=='Synced')].status", Some(json!("False"))),
+            (
+                ".status.conditions[?(@.type==\"Ready\")].status",
+                Some(json!("True")),
+            ),
+            (
+                ".status.conditions[?(@.type=='Synced')].status",
+                Some(json!("False")),
+            ),
             (".status.conditions[?(@.n>1)].type", Some(json!("Ready"))),
-            (".status.conditions[?(@.type!=\"Synced\")].type", Some(json!("Ready"))),
+            (
+                ".status.conditions[?(@.type!=\"Synced\")].type",
+                Some(json!("Ready")),
+            ),
             (".status.conditions[?(@.missing)].type", None),
-            (".metadata.labels['app.kubernetes.io/name']", Some(json!("x"))),
-            (".metadata.labels.app\\.kubernetes\\.io/name", Some(json!("x"))),
+            (
+                ".metadata.labels['app.kubernetes.io/name']",
+                Some(json!("x")),
+            ),
+            (
+                ".metadata.labels.app\\.kubernetes\\.io/name",
+                Some(json!("x")),
+            ),
             (".metadata.annotations.a\\.b", Some(json!("y"))),
             ("..status", Some(object["status"].clone())),
             (".nothing.here", None),
@@ -378,7 +409,15 @@ mod tests {
 
     #[test]
     fn malformed_paths_are_refused() {
-        for path in ["spec", ".a[", ".a[x]", ".a['b]", ".a[?(@.b==)]", ".a.{}", ".a[?(@.b"] {
+        for path in [
+            "spec",
+            ".a[",
+            ".a[x]",
+            ".a['b]",
+            ".a[?(@.b==)]",
+            ".a.{}",
+            ".a[?(@.b",
+        ] {
             assert!(JsonPath::parse(path).is_err(), "{path}");
         }
     }

@@ -10,30 +10,40 @@ use crate::cel::types::{Kind, Makes, Provider, Signature, Ty, signatures};
 use crate::schema::compile_pattern;
 
 use super::cost::{Size, scaled};
-use super::{Checker, Info, Typed, operator_of};
+use super::{Checker, Info, Typed, operator_of, united};
 
 /// The regular expressions of named formats count as this long, in characters.
 const FORMAT_PATTERN: f64 = 128.0;
 
 impl Checker<'_> {
-    pub(super) fn call(&mut self, ast: &IdedExpr, call: &CallExpr) -> Typed {
+    pub(super) fn call(&mut self, call: &CallExpr) -> Typed {
         match (call.func_name.as_str(), call.args.as_slice()) {
-            (operators::LOGICAL_AND | operators::LOGICAL_OR, [a, b]) => return self.connective(ast, call, a, b),
-            (operators::CONDITIONAL, [condition, yes, no]) => return self.conditional(ast, condition, yes, no),
-            (operators::INDEX, [operand, index]) => return self.index(ast, operand, index, Access::Required),
-            (operators::OPT_INDEX, [operand, index]) => return self.index(ast, operand, index, Access::Optional),
-            (operators::OPT_SELECT, [operand, field]) => return self.optional_select(ast, operand, field),
+            (operators::LOGICAL_AND | operators::LOGICAL_OR, [a, b]) => {
+                return self.connective(call, a, b);
+            }
+            (operators::CONDITIONAL, [condition, yes, no]) => {
+                return self.conditional(condition, yes, no);
+            }
+            (operators::INDEX, [operand, index]) => {
+                return self.index(operand, index, Access::Required);
+            }
+            (operators::OPT_INDEX, [operand, index]) => {
+                return self.index(operand, index, Access::Optional);
+            }
+            (operators::OPT_SELECT, [operand, field]) => {
+                return self.optional_select(operand, field);
+            }
             _ => {}
         }
         if let Some(operator) = operator_of(&call.func_name) {
             let (arguments, infos) = self.arguments(&call.args)?;
-            let info = self.operator(ast, &call.func_name, operator, &infos)?;
+            let info = self.operator(&call.func_name, operator, &infos)?;
             return Ok((Expr::Call(Function::Operator(operator), arguments), info));
         }
-        if let Some(typed) = self.extended_macro(ast, call)? {
+        if let Some(typed) = self.extended_macro(call)? {
             return Ok(typed);
         }
-        self.function(ast, call)
+        self.function(call)
     }
 
     fn arguments(&mut self, args: &[IdedExpr]) -> Result<(Vec<Expr>, Vec<Info>), String> {
@@ -47,12 +57,12 @@ impl Checker<'_> {
         Ok((exprs, infos))
     }
 
-    fn connective(&mut self, ast: &IdedExpr, call: &CallExpr, a: &IdedExpr, b: &IdedExpr) -> Typed {
+    fn connective(&mut self, call: &CallExpr, a: &IdedExpr, b: &IdedExpr) -> Typed {
         let (left, left_info) = self.expr(a)?;
         let (right, right_info) = self.expr(b)?;
         let boolean = |info: &Info| matches!(info.ty.kind(), Kind::Bool | Kind::Any);
         if !boolean(&left_info) || !boolean(&right_info) {
-            return Err(self.no_overload(ast, &call.func_name, None, &[left_info, right_info]));
+            return Err(self.no_overload(&call.func_name, None, &[left_info, right_info]));
         }
         let cost = left_info.cost.saturating_add(right_info.cost);
         let (left, right) = (Box::new(left), Box::new(right));
@@ -64,30 +74,39 @@ impl Checker<'_> {
         Ok((expr, Info::costing(Ty::Plain(Kind::Bool), cost)))
     }
 
-    fn conditional(&mut self, ast: &IdedExpr, condition: &IdedExpr, yes: &IdedExpr, no: &IdedExpr) -> Typed {
+    fn conditional(&mut self, condition: &IdedExpr, yes: &IdedExpr, no: &IdedExpr) -> Typed {
         let (condition, condition_info) = self.expr(condition)?;
         let (yes, yes_info) = self.expr(yes)?;
         let (no, no_info) = self.expr(no)?;
         let same = yes_info.ty.comparable(&no_info.ty);
         if !matches!(condition_info.ty.kind(), Kind::Bool | Kind::Any) || !same {
-            return Err(self.no_overload(ast, operators::CONDITIONAL, None, &[condition_info, yes_info, no_info]));
+            return Err(self.no_overload(
+                operators::CONDITIONAL,
+                None,
+                &[condition_info, yes_info, no_info],
+            ));
         }
         let ty = match (yes_info.ty.kind(), no_info.ty.kind()) {
-            (a, b) if a == b => yes_info.ty.clone(),
-            (Kind::Null, _) => no_info.ty.clone(),
-            (_, Kind::Null) => yes_info.ty.clone(),
+            (a, b) if a == b => yes_info.ty.clone().lost(),
+            (Kind::Null, _) => no_info.ty.clone().lost(),
+            (_, Kind::Null) => yes_info.ty.clone().lost(),
             _ => Ty::Dyn,
         };
         let info = Info {
             size: Some(yes_info.size().union(no_info.size())),
-            item: Some(yes_info.item_size().union(no_info.item_size())),
-            ..Info::costing(ty, condition_info.cost.saturating_add(yes_info.cost.max(no_info.cost)))
+            item: united(yes_info.item, no_info.item),
+            ..Info::costing(
+                ty,
+                condition_info
+                    .cost
+                    .saturating_add(yes_info.cost.max(no_info.cost)),
+            )
         };
         let expr = Expr::Conditional(Box::new(condition), Box::new(yes), Box::new(no));
         Ok((expr, info))
     }
 
-    fn index(&mut self, ast: &IdedExpr, operand: &IdedExpr, index: &IdedExpr, access: Access) -> Typed {
+    fn index(&mut self, operand: &IdedExpr, index: &IdedExpr, access: Access) -> Typed {
         let (operand, info) = self.expr(operand)?;
         let (index, index_info) = self.expr(index)?;
         let (ty, optional) = match &info.ty {
@@ -100,37 +119,56 @@ impl Checker<'_> {
             _ => false,
         };
         if !fits {
-            return Err(self.no_overload(ast, operators::INDEX, None, &[info, index_info]));
+            return Err(self.no_overload(operators::INDEX, None, &[info, index_info]));
         }
-        let element = ty.element();
+        let element = match access {
+            Access::Required => ty.element(),
+            Access::Optional => ty.element().lost(),
+        };
         let cost = info.cost.saturating_add(index_info.cost).saturating_add(1);
         let found = Info {
             size: info.item,
-            ..Info::costing(if optional { Ty::Optional(Box::new(element)) } else { element }, cost)
+            ..Info::costing(
+                if optional {
+                    Ty::Optional(Box::new(element))
+                } else {
+                    element
+                },
+                cost,
+            )
         };
-        Ok((Expr::Index(Box::new(operand), Box::new(index), access), found))
+        Ok((
+            Expr::Index(Box::new(operand), Box::new(index), access),
+            found,
+        ))
     }
 
-    fn optional_select(&mut self, ast: &IdedExpr, operand: &IdedExpr, field: &IdedExpr) -> Typed {
+    fn optional_select(&mut self, operand: &IdedExpr, field: &IdedExpr) -> Typed {
         use cel::common::ast::LiteralValue;
         let (operand, info) = self.expr(operand)?;
         let Ast::Literal(LiteralValue::String(name)) = &field.expr else {
-            return Err(self.error(field, "expected a field name"));
+            return Err(self.error("expected a field name"));
         };
         let ty = match &info.ty {
             Ty::Optional(inner) => (**inner).clone(),
             other => other.clone(),
         };
-        let (found, size) = self.field(ast, &ty, name.inner(), &info)?;
+        let (found, size) = self.field(&ty, name.inner(), &info)?;
         let info = Info {
             size,
-            ..Info::costing(Ty::Optional(Box::new(found)), info.cost.saturating_add(1))
+            ..Info::costing(
+                Ty::Optional(Box::new(found.lost())),
+                info.cost.saturating_add(1),
+            )
         };
-        Ok((Expr::Select(Box::new(operand), name.inner().to_owned(), Access::Optional), info))
+        Ok((
+            Expr::Select(Box::new(operand), name.inner().to_owned(), Access::Optional),
+            info,
+        ))
     }
 
     /// A function, whose name may have a namespace that parses like a target.
-    fn function(&mut self, ast: &IdedExpr, call: &CallExpr) -> Typed {
+    fn function(&mut self, call: &CallExpr) -> Typed {
         let namespaced = call.target.as_ref().and_then(|target| match &target.expr {
             Ast::Ident(prefix) if !self.scope.iter().any(|variable| variable.name == *prefix) => {
                 Some(format!("{prefix}.{}", call.func_name))
@@ -139,30 +177,35 @@ impl Checker<'_> {
         });
         if let Some(name) = namespaced {
             if signatures(&name, false).next().is_none() {
-                return Err(self.error(ast, &format!("undeclared reference to '{name}' (in container '')")));
+                return Err(self.error(&format!(
+                    "undeclared reference to '{name}' (in container '')"
+                )));
             }
             let (arguments, infos) = self.arguments(&call.args)?;
-            return self.resolved(ast, &name, None, arguments, infos, call);
+            return self.resolved(&name, None, arguments, infos, call);
         }
         let name = call.func_name.as_str();
         if signatures(name, call.target.is_some()).next().is_none() {
-            return Err(self.error(ast, &format!("undeclared reference to '{name}' (in container '')")));
+            return Err(self.error(&format!(
+                "undeclared reference to '{name}' (in container '')"
+            )));
         }
         let target = match &call.target {
             Some(target) => Some(self.expr(target)?),
             None => None,
         };
+        self.mixed_list = name == "format"
+            && matches!(call.args.first().map(|arg| &arg.expr), Some(Ast::List(_)));
         let (mut arguments, infos) = self.arguments(&call.args)?;
         let target = target.map(|(expr, info)| {
             arguments.insert(0, expr);
             info
         });
-        self.resolved(ast, name, target, arguments, infos, call)
+        self.resolved(name, target, arguments, infos, call)
     }
 
     fn resolved(
         &self,
-        ast: &IdedExpr,
         name: &str,
         target: Option<Info>,
         mut arguments: Vec<Expr>,
@@ -178,12 +221,24 @@ impl Checker<'_> {
                     .zip(&all)
                     .all(|(wanted, info)| accepts(*wanted, info.ty.kind()))
         };
-        let fitting: Vec<&'static Signature> = signatures(name, target.is_some()).filter(takes).collect();
+        let fitting: Vec<&'static Signature> =
+            signatures(name, target.is_some()).filter(takes).collect();
+        let summable = all.first().is_none_or(|list| {
+            matches!(
+                list.ty.element().kind(),
+                Kind::Int | Kind::Uint | Kind::Double | Kind::Duration | Kind::Any
+            )
+        });
+        if name == "sum" && !summable {
+            return Err(self.no_overload(name, target.as_ref(), &infos));
+        }
         let Some(first) = fitting.first() else {
-            return Err(self.no_overload(ast, name, target.as_ref(), &infos));
+            return Err(self.no_overload(name, target.as_ref(), &infos));
         };
         let (cost, size) = estimate(name, target.as_ref(), &infos);
-        let sum = all.iter().fold(cost, |sum, info| sum.saturating_add(info.cost));
+        let sum = all
+            .iter()
+            .fold(cost, |sum, info| sum.saturating_add(info.cost));
         let ty = if fitting.iter().all(|other| other.makes == first.makes) {
             made(first.makes, all.first().copied())
         } else {
@@ -196,19 +251,23 @@ impl Checker<'_> {
         let function = if name == "matches"
             && let Some(Expr::String(pattern)) = arguments.get(1)
         {
-            let regex = compile_pattern(pattern)
-                .map_err(|error| self.error(&call.args[call.args.len() - 1], &format!("invalid matches argument: {error}")))?;
+            let regex =
+                compile_pattern(pattern).map_err(|_| self.error("invalid matches argument"))?;
             arguments.truncate(1);
             Function::Matches(regex)
         } else {
             self.literals(name, &arguments, call)?;
-            let library = fitting.iter().find(|signature| signature.provider == Provider::Library);
-            let native = fitting.iter().find(|signature| signature.provider == Provider::Native);
+            let library = fitting
+                .iter()
+                .find(|signature| signature.provider == Provider::Library);
+            let native = fitting
+                .iter()
+                .find(|signature| signature.provider == Provider::Native);
             match (native, library) {
                 (Some(native), Some(library)) => Function::Either(native.name, library),
                 (None, Some(library)) => Function::Library(library),
                 (Some(native), None) => Function::Native(native.name),
-                (None, None) => return Err(self.no_overload(ast, name, target.as_ref(), &infos)),
+                (None, None) => return Err(self.no_overload(name, target.as_ref(), &infos)),
             }
         };
         Ok((Expr::Call(function, arguments), info))
@@ -224,21 +283,20 @@ impl Checker<'_> {
             _ => None,
         };
         match (fault, call.args.last()) {
-            (Some(fault), Some(place)) => Err(self.error(place, &format!("invalid {name} argument: {fault}"))),
+            (Some(_), Some(_)) => Err(self.error(&format!("invalid {name} argument"))),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn no_overload(&self, ast: &IdedExpr, name: &str, target: Option<&Info>, args: &[Info]) -> String {
+    pub(super) fn no_overload(&self, name: &str, target: Option<&Info>, args: &[Info]) -> String {
         let names: Vec<String> = args.iter().map(|info| info.ty.name()).collect();
         let applied = match target {
             Some(target) => format!("{}.({})", target.ty.name(), names.join(", ")),
             None => format!("({})", names.join(", ")),
         };
-        self.error(
-            ast,
-            &format!("found no matching overload for '{name}' applied to '{applied}'"),
-        )
+        self.error(&format!(
+            "found no matching overload for '{name}' applied to '{applied}'"
+        ))
     }
 }
 
@@ -248,17 +306,23 @@ fn accepts(wanted: Kind, found: Kind) -> bool {
 
 fn made(makes: Makes, first: Option<&Info>) -> Ty {
     let first = || first.map_or(Ty::Dyn, |info| info.ty.clone());
-    let plain = |kind| if kind == Kind::Any { Ty::Dyn } else { Ty::Plain(kind) };
+    let plain = |kind| {
+        if kind == Kind::Any {
+            Ty::Dyn
+        } else {
+            Ty::Plain(kind)
+        }
+    };
     match makes {
         Makes::Kind(kind) => plain(kind),
-        Makes::Same => first(),
-        Makes::Element => first().element(),
+        Makes::Same => first().lost(),
+        Makes::Element => first().element().lost(),
         Makes::List(kind) => Ty::List(Box::new(plain(kind))),
         Makes::OptionalStrings => {
             Ty::Optional(Box::new(Ty::List(Box::new(Ty::Plain(Kind::String)))))
         }
         Makes::Optional(kind) => Ty::Optional(Box::new(plain(kind))),
-        Makes::OptionalSame => Ty::Optional(Box::new(first())),
+        Makes::OptionalSame => Ty::Optional(Box::new(first().lost())),
     }
 }
 
@@ -268,56 +332,108 @@ fn estimate(name: &str, target: Option<&Info>, args: &[Info]) -> (u64, Option<Si
     let subject = target.or(args.first()).map_or(Size::UNKNOWN, Info::size);
     let argument = |index: usize| args.get(index).map_or(Size::UNKNOWN, Info::size);
     match name {
-        "contains" => (scaled(subject.max, 0.1).saturating_mul(scaled(argument(0).max, 0.1)), None),
+        "contains" => (
+            scaled(subject.max, 0.1).saturating_mul(scaled(argument(0).max, 0.1)),
+            None,
+        ),
         "startsWith" | "endsWith" => (scaled(argument(0).max, 0.1), None),
         "matches" | "find" | "findAll" => {
             let pattern = args.last().map_or(Size::UNKNOWN, Info::size);
-            let pattern = if name == "findAll" { argument(0) } else { pattern };
+            let pattern = if name == "findAll" {
+                argument(0)
+            } else {
+                pattern
+            };
             let text = scaled(subject.max.saturating_add(1), 0.1);
             let cost = text.saturating_mul(scaled(pattern.max, 0.25));
-            (cost, (name != "matches").then(|| Size::at_most(subject.max)))
+            (
+                cost,
+                (name != "matches").then(|| Size::at_most(subject.max)),
+            )
         }
         "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => {
-            let Some(target) = target else { return (1, None) };
+            let Some(target) = target else {
+                return (1, None);
+            };
             match target.ty.kind() {
                 Kind::List => {
                     let text = matches!(target.ty.element().kind(), Kind::String | Kind::Bytes);
-                    let element = if text { scaled(target.item_size().max, 0.1) } else { 0 };
+                    let element = if text {
+                        scaled(Size::of(&target.ty.element()).max, 0.1)
+                    } else {
+                        0
+                    };
                     (subject.max.saturating_mul(element.saturating_add(1)), None)
                 }
                 _ => (scaled(subject.max, 0.1), None),
             }
         }
-        "lowerAscii" | "upperAscii" | "substring" | "trim" | "url" => (scaled(subject.max, 0.1), Some(subject)),
-        "replace" => (scaled(subject.max, 0.2), Some(replaced(subject, argument(0), argument(1)))),
+        "lowerAscii" | "upperAscii" | "substring" | "trim" | "url" => {
+            (scaled(subject.max, 0.1), Some(subject))
+        }
+        "replace" => (
+            scaled(subject.max, 0.2),
+            Some(replaced(subject, argument(0), argument(1))),
+        ),
         "split" => (scaled(subject.max, 0.2), Some(Size::at_most(subject.max))),
         "join" => {
-            let items = target.map_or(Size::UNKNOWN, |target| subject.times(target.item_size()));
+            let items = target.map_or(Size::UNKNOWN, |target| {
+                subject.times(Size::of(&target.ty.element()))
+            });
             let separators = Size {
                 min: subject.min.saturating_sub(1),
                 max: subject.max.saturating_sub(1),
             };
-            let all = if args.is_empty() { items } else { items.plus(argument(0).times(separators)) };
+            let all = if args.is_empty() {
+                items
+            } else {
+                items.plus(argument(0).times(separators))
+            };
             (scaled(all.max, 0.1), Some(all))
         }
-        "cidr" | "isIP" | "isCIDR" | "quantity" | "isQuantity" | "semver" | "isSemver" | "isURL" => {
-            (scaled(subject.max, 0.1), None)
-        }
+        "cidr" | "isIP" | "isCIDR" | "quantity" | "isQuantity" | "semver" | "isSemver"
+        | "isURL" => (scaled(subject.max, 0.1), None),
         "ip" if target.is_some() => (1, None),
         "ip" => (scaled(subject.max, 0.1), None),
         "ip.isCanonical" => (scaled(subject.max, 0.2), None),
         "containsIP" | "containsCIDR" => {
-            let text = args.first().is_some_and(|info| info.ty.kind() == Kind::String);
-            let parse = if text { scaled(argument(0).max, 0.1) } else { 0 };
+            let text = args
+                .first()
+                .is_some_and(|info| info.ty.kind() == Kind::String);
+            let parse = if text {
+                scaled(argument(0).max, 0.1)
+            } else {
+                0
+            };
             // Addresses are at most 16 bytes; a network is masked as well.
             let compare = if name == "containsIP" { 4 } else { 7 };
             (parse.saturating_add(compare), None)
         }
-        "validate" => (scaled(scaled(argument(0).max, 0.1), FORMAT_PATTERN * 0.25), None),
+        "validate" => (
+            scaled(scaled(argument(0).max, 0.1), FORMAT_PATTERN * 0.25),
+            None,
+        ),
         "format" => (scaled(subject.max, 0.1), None),
-        "bytes" => (scaled(subject.max, 0.1), Some(Size { min: subject.min, max: subject.max.saturating_mul(4) })),
-        "string" if matches!(args.first().map(|info| info.ty.kind()), Some(Kind::Bytes)) => {
-            (scaled(subject.max, 0.1), Some(Size { min: subject.min / 4, max: subject.max }))
+        "bytes" => (
+            scaled(subject.max, 0.1),
+            Some(Size {
+                min: subject.min,
+                max: subject.max.saturating_mul(4),
+            }),
+        ),
+        "string"
+            if matches!(
+                args.first().map(|info| info.ty.kind()),
+                Some(Kind::Bytes | Kind::Any)
+            ) =>
+        {
+            (
+                scaled(subject.max, 0.1),
+                Some(Size {
+                    min: subject.min / 4,
+                    max: subject.max,
+                }),
+            )
         }
         "strings.quote" => {
             let size = Size {
@@ -326,12 +442,20 @@ fn estimate(name: &str, target: Option<&Info>, args: &[Info]) -> (u64, Option<Si
             };
             (scaled(subject.max, 0.1), Some(size))
         }
-        "sets.contains" | "sets.intersects" => (argument(0).max.saturating_mul(argument(1).max).saturating_add(1), None),
+        "sets.contains" | "sets.intersects" => (
+            argument(0)
+                .max
+                .saturating_mul(argument(1).max)
+                .saturating_add(1),
+            None,
+        ),
         "sets.equivalent" => {
             let product = argument(0).max.saturating_mul(argument(1).max);
             (product.saturating_mul(2).saturating_add(1), None)
         }
-        "dyn" | "value" | "orValue" | "optional.of" | "optional.ofNonZeroValue" => (1, Some(subject)),
+        "dyn" | "value" | "orValue" | "optional.of" | "optional.ofNonZeroValue" => {
+            (1, Some(subject))
+        }
         _ => (1, None),
     }
 }

@@ -3,7 +3,7 @@
 //! Owns [`Size`] and its arithmetic. Must not know expressions. Invariant: an estimate saturates instead of wrapping, so
 //! that a rule without bounds is too expensive and never cheap.
 
-use crate::cel::types::{Kind, Ty};
+use crate::cel::types::{Bounds, Kind, Ty};
 
 /// The fewest and the most elements, entries or bytes of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Size {
 
     /// The size of values of a type, as far as the type tells.
     pub fn of(ty: &Ty) -> Self {
-        if let Ty::Decl(decl) = ty {
+        if let Ty::Decl(decl, Bounds::Known) = ty {
             return Self::at_most(decl.max_elements);
         }
         match ty.kind() {

@@ -22,38 +22,44 @@ struct Written<'a> {
 
 impl Checker<'_> {
     /// A macro that the parser has expanded: what was written is found in the parts of the expansion.
-    pub(super) fn comprehension(&mut self, ast: &IdedExpr, parts: &ComprehensionExpr) -> Typed {
+    pub(super) fn comprehension(&mut self, parts: &ComprehensionExpr) -> Typed {
         let Some((kind, filter, body)) = recognized(parts) else {
-            return Err(self.error(ast, "unsupported comprehension"));
+            return Err(self.error("unsupported comprehension"));
         };
         let mut variables = vec![parts.iter_var.as_str()];
         variables.extend(parts.iter_var2.as_deref());
-        self.fold(
-            ast,
-            &Written {
-                kind,
-                range: &parts.iter_range,
-                variables,
-                filter,
-                body,
-            },
-        )
+        self.fold(&Written {
+            kind,
+            range: &parts.iter_range,
+            variables,
+            filter,
+            body,
+        })
     }
 
     /// A macro that the parser takes for a call.
-    pub(super) fn extended_macro(&mut self, ast: &IdedExpr, call: &CallExpr) -> Result<Option<(Expr, Info)>, String> {
+    pub(super) fn extended_macro(
+        &mut self,
+        call: &CallExpr,
+    ) -> Result<Option<(Expr, Info)>, String> {
         let Some(target) = call.target.as_deref() else {
             return Ok(None);
         };
         let name = |arg: &IdedExpr| match &arg.expr {
             Ast::Ident(name) => Ok(name.clone()),
-            _ => Err(self.error(arg, "argument must be a simple name")),
+            _ => Err(self.error("argument must be a simple name")),
         };
         let (kind, filter) = match (call.func_name.as_str(), call.args.len()) {
             ("optMap" | "optFlatMap", 2) => {
                 let variable = name(&call.args[0])?;
-                let flatten = if call.func_name == "optMap" { Flatten::No } else { Flatten::Yes };
-                return self.opt_map(ast, target, &variable, &call.args[1], flatten).map(Some);
+                let flatten = if call.func_name == "optMap" {
+                    Flatten::No
+                } else {
+                    Flatten::Yes
+                };
+                return self
+                    .opt_map(target, &variable, &call.args[1], flatten)
+                    .map(Some);
             }
             ("all", 3) => (FoldKind::All, None),
             ("exists", 3) => (FoldKind::Exists, None),
@@ -72,10 +78,10 @@ impl Checker<'_> {
             filter,
             body: &call.args[call.args.len() - 1],
         };
-        self.fold(ast, &written).map(Some)
+        self.fold(&written).map(Some)
     }
 
-    fn fold(&mut self, ast: &IdedExpr, written: &Written<'_>) -> Typed {
+    fn fold(&mut self, written: &Written<'_>) -> Typed {
         let (range, info) = self.expr(written.range)?;
         let kind = info.ty.kind();
         if !matches!(kind, Kind::List | Kind::Map | Kind::Any) {
@@ -83,7 +89,7 @@ impl Checker<'_> {
                 "expression of type '{}' cannot be range of a comprehension (must be list, map, or dynamic)",
                 info.ty.name()
             );
-            return Err(self.error(ast, &text));
+            return Err(self.error(&text));
         }
         let value = Info {
             size: info.item,
@@ -97,18 +103,24 @@ impl Checker<'_> {
                 self.scope.push(Variable::new(value_name, value.clone()));
             }
             [name] => {
-                let single = if kind == Kind::Map { key.clone() } else { value.clone() };
+                let single = if kind == Kind::Map {
+                    key.clone()
+                } else {
+                    value.clone()
+                };
                 self.scope.push(Variable::new(name, single));
             }
-            _ => return Err(self.error(ast, "unsupported comprehension")),
+            _ => return Err(self.error("unsupported comprehension")),
         }
         let filter = written.filter.map(|filter| self.expr(filter)).transpose()?;
         let (body, body_info) = self.expr(written.body)?;
         self.scope.truncate(depth);
         let boolean = |info: &Info| matches!(info.ty.kind(), Kind::Bool | Kind::Any);
         let wants_bool = !matches!(written.kind, FoldKind::Map | FoldKind::TransformMap);
-        if (wants_bool && !boolean(&body_info)) || filter.as_ref().is_some_and(|(_, info)| !boolean(info)) {
-            return Err(self.no_overload(ast, operators::LOGICAL_AND, None, &[body_info]));
+        if (wants_bool && !boolean(&body_info))
+            || filter.as_ref().is_some_and(|(_, info)| !boolean(info))
+        {
+            return Err(self.no_overload(operators::LOGICAL_AND, None, &[body_info]));
         }
         let single = if kind == Kind::Map { key } else { value };
         let filter_cost = filter.as_ref().map(|(_, info)| info.cost);
@@ -123,15 +135,18 @@ impl Checker<'_> {
         Ok((Expr::Fold(Box::new(fold)), folded))
     }
 
-    fn opt_map(&mut self, ast: &IdedExpr, target: &IdedExpr, variable: &str, body: &IdedExpr, flatten: Flatten) -> Typed {
+    fn opt_map(
+        &mut self,
+        target: &IdedExpr,
+        variable: &str,
+        body: &IdedExpr,
+        flatten: Flatten,
+    ) -> Typed {
         let (target, info) = self.expr(target)?;
         if !matches!(info.ty.kind(), Kind::Optional | Kind::Any) {
-            return Err(self.no_overload(ast, "optMap", Some(&info), &[]));
+            return Err(self.no_overload("optMap", Some(&info), &[]));
         }
-        let inner = Info {
-            size: info.size,
-            ..Info::of(info.ty.element())
-        };
+        let inner = Info::of(info.ty.element().lost());
         self.scope.push(Variable::new(variable, inner));
         let checked = self.expr(body);
         self.scope.pop();
@@ -141,12 +156,19 @@ impl Checker<'_> {
             Flatten::Yes => body_info.ty.clone(),
         };
         // The expansion tests, takes and wraps the value: a call each, and the target twice.
-        let cost = info.cost.saturating_mul(2).saturating_add(body_info.cost).saturating_add(13);
+        let cost = info
+            .cost
+            .saturating_mul(2)
+            .saturating_add(body_info.cost)
+            .saturating_add(13);
         let mapped = Info {
             size: Some(body_info.size()),
             ..Info::costing(ty, cost)
         };
-        Ok((Expr::OptMap(Box::new(target), Box::new(body), flatten), mapped))
+        Ok((
+            Expr::OptMap(Box::new(target), Box::new(body), flatten),
+            mapped,
+        ))
     }
 }
 
@@ -178,11 +200,13 @@ fn costed(kind: FoldKind, range: &Info, single: Info, body: &Info, filter: Optio
         ..Info::costing(ty, cost)
     };
     match kind {
-        FoldKind::All | FoldKind::Exists | FoldKind::ExistsOne => Info::costing(Ty::Plain(Kind::Bool), cost),
-        FoldKind::Filter => collection(Ty::List(Box::new(single.ty.clone())), single.size()),
-        FoldKind::Map => collection(Ty::List(Box::new(body.ty.clone())), body.size()),
+        FoldKind::All | FoldKind::Exists | FoldKind::ExistsOne => {
+            Info::costing(Ty::Plain(Kind::Bool), cost)
+        }
+        FoldKind::Filter => collection(Ty::List(Box::new(single.ty.clone().lost())), single.size()),
+        FoldKind::Map => collection(Ty::List(Box::new(body.ty.clone().lost())), body.size()),
         FoldKind::TransformMap => collection(
-            Ty::Map(Box::new(range.ty.key()), Box::new(body.ty.clone())),
+            Ty::Map(Box::new(range.ty.key()), Box::new(body.ty.clone().lost())),
             body.size(),
         ),
     }
