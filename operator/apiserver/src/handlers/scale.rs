@@ -3,24 +3,61 @@
 //! It must not know what is scaled. Invariant: a scale changes the replicas and nothing else.
 
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::admit::{Admission, Made};
 use super::update::modify;
 use super::{Asked, Done, Verb, read};
-use crate::codec::{self, Encoding};
+use crate::codec::{self, Encoding, Shape};
 use crate::error::{ApiError, Named};
 use crate::hub::Hub;
 use crate::object;
 use crate::patch::{self, PatchError};
 use crate::resource::Scale;
 use crate::schema::{FieldError, FieldPath};
+use crate::table;
 
-/// The Scale of the named object.
+/// The Scale of the named object, as a Table if that is wanted.
 pub(super) fn get(hub: &Hub, asked: &Asked) -> Result<Value, ApiError> {
     let scale = definition(asked)?;
     let stored = read::stored(hub, asked)?;
-    scale_of(scale, &asked.served.value(&stored))
+    let scale = scale_of(scale, &asked.served.value(&stored))?;
+    Ok(match asked.output.shape {
+        Shape::Table(version) => as_table(&scale, version, hub.exactly_now()),
+        Shape::Metadata(version) => table::partial_metadata(&scale, version),
+        Shape::Object | Shape::Discovery(_) => scale,
+    })
+}
+
+fn as_table(scale: &Value, version: &str, now: Timestamp) -> Value {
+    let column = |name: &str, kind: &str| {
+        let format = if name == "Name" { "name" } else { "" };
+        json!({"name": name, "type": kind, "format": format, "description": "", "priority": 0})
+    };
+    let created = object::meta(scale, "creationTimestamp").parse();
+    let age = created.map_or_else(
+        |_| "<unknown>".to_owned(),
+        |created| table::human_age(now, created),
+    );
+    let cells = json!([
+        object::name(scale),
+        scale.pointer("/spec/replicas").unwrap_or(&Value::Null),
+        scale.pointer("/status/replicas").unwrap_or(&Value::Null),
+        age,
+    ]);
+    json!({
+        "kind": "Table",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": {"resourceVersion": object::version(scale)},
+        "columnDefinitions": [
+            column("Name", "string"),
+            column("Desired", "integer"),
+            column("Available", "integer"),
+            column("Age", "string"),
+        ],
+        "rows": [{"cells": cells, "object": table::partial_metadata(scale, version)}],
+    })
 }
 
 /// Replaces or patches the Scale of the named object.

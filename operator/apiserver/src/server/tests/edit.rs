@@ -310,6 +310,9 @@ async fn scale_reads_and_writes_replicas_alone() {
     let scale = world.get(&path).await.expect(200);
     assert_eq!(scale["kind"], "Scale");
     assert_eq!(scale["spec"]["replicas"], 1);
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let table = world.get_as(&path, accept).await.expect(200);
+    assert_eq!(table["rows"][0]["cells"], json!(["a", 1, 0, "0s"]));
     let mut wanted = scale.clone();
     wanted["spec"]["replicas"] = json!(5);
     let scaled = world.put(&path, &wanted).await.expect(200);
