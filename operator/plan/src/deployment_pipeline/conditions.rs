@@ -133,8 +133,8 @@ impl Judgement {
             let ended = self.stalled.is_some()
                 && pass.moving().is_none()
                 && serving(pass) >= pass.limits.replicas;
-            let moves = if ended { False } else { True };
-            verdicts.push(verdict(Reconciling, moves, self.waits.reason, &self.waits.message));
+            let (moves, because) = if ended { (False, why) } else { (True, &self.waits) };
+            verdicts.push(verdict(Reconciling, moves, because.reason, &because.message));
             match &self.stalled {
                 Some(why) => verdicts.push(verdict(Stalled, True, why.reason, &why.message)),
                 None => verdicts.push(verdict(Stalled, False, self.waits.reason, "")),

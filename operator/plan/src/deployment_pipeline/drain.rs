@@ -12,7 +12,7 @@ use crds::release::InstanceState;
 use jiff::Timestamp;
 use routes::InstanceState as RouteState;
 
-use crate::fact::RestartPolicy;
+use crate::fact::{ContainerState, RestartPolicy};
 
 use super::instance::{Instance, Intent, Served, Traffic};
 use super::pass::Pass;
@@ -101,10 +101,13 @@ fn begins(pass: &Pass<'_>, instance: &Instance) -> bool {
         && sections::is_fit(pass, instance)
 }
 
-/// True when an instance may be told to leave: Docker will not start it again behind our back.
+/// True when an instance may be told to leave: Docker will not start it again behind our back, and
+/// it is not frozen, so that what it does was seen.
 pub(crate) fn is_disarmed(instance: &Instance) -> bool {
     instance.container().is_none_or(|container| {
-        !instance.is_live() || container.restart_policy == RestartPolicy::No
+        !instance.is_live()
+            || (container.restart_policy == RestartPolicy::No
+                && container.state != ContainerState::Paused)
     })
 }
 

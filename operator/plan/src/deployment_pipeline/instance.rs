@@ -209,9 +209,16 @@ impl Instance {
         works && self.ready_since().is_some()
     }
 
-    /// True when it has lost its traffic on the way out, or is told to.
+    /// True when it has lost its traffic on the way out. One that is only recorded to leave and is
+    /// still routed does its work: the minimum may have changed since.
     pub fn is_leaving(&self) -> bool {
-        self.state == InstanceState::Draining || self.served == Served::As(RouteState::Draining)
+        match self.served {
+            Served::As(RouteState::Draining) => true,
+            Served::As(RouteState::Routed) => false,
+            Served::As(RouteState::Checked) | Served::Absent | Served::Stale => {
+                self.state == InstanceState::Draining
+            }
+        }
     }
 
     /// True when it was recorded with its container, which does not exist any more.

@@ -197,10 +197,7 @@ fn give_way(pass: &mut Pass<'_>, target: &str, state: RolloutState) {
             && instance.is_viable()
             && wanted_slots(pass).contains(&instance.name.slot);
         let after = if keeps { After::Keep } else { After::Remove };
-        let gone = matches!(
-            instance.state,
-            InstanceState::Draining | InstanceState::Stopped
-        );
+        let gone = instance.is_leaving() || instance.state == InstanceState::Stopped;
         pass.instances[index].intent = Intent::Retire {
             permitted: keeps && gone,
             after,
@@ -281,7 +278,9 @@ pub(crate) fn may_leave(pass: &Pass<'_>, target: &str, candidates: &[usize]) -> 
                 && !i.is_leaving()
                 && match i.intent {
                     Intent::Run { .. } => true,
-                    Intent::Retire { permitted, .. } => !permitted && is_on(i.state),
+                    Intent::Retire { permitted, .. } => {
+                        !permitted && (is_on(i.state) || i.is_routed())
+                    }
                     Intent::Leave | Intent::Reserve => false,
                 }
         })

@@ -409,7 +409,9 @@ fn prepared(pass: &mut Pass<'_>, number: u64, target: &str) -> Facts {
                 && stable.as_deref() != Some(i.revision())
                 && (i.is_live() || i.is_leaving())
         });
-    if between || !image::is_everywhere(pass, number) {
+    // A stable release that fails itself must not keep its fix from coming out.
+    let protects = between && !stable_has_failed(pass);
+    if protects || !image::is_everywhere(pass, number) {
         return Facts::Waiting;
     }
     if pass.limits.replicas > 0 && image::hosts(pass).is_empty() {
@@ -454,11 +456,12 @@ fn begun<'p>(pass: &'p Pass<'_>, target: &str) -> Vec<&'p Instance> {
         .collect()
 }
 
-/// Warming: what was started is ready for long enough.
+/// Warming: what was started is ready for long enough. Where there was no room to start anything,
+/// old instances have to leave first.
 fn warmed(pass: &Pass<'_>, target: &str) -> Facts {
     let begun = begun(pass, target);
     let fit = begun.iter().all(|i| sections::is_fit(pass, i) || i.is_serving(pass.sectioned));
-    if fit && (!begun.is_empty() || pass.limits.replicas == 0) {
+    if fit {
         Facts::Met(Rest::Add)
     } else {
         Facts::Waiting
