@@ -8,6 +8,7 @@ mod admit;
 mod create;
 mod delete;
 mod describe;
+mod generated;
 mod loops;
 mod patch;
 mod read;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Asked;
+use super::generated::{generate_name, new_uid};
 use crate::apply;
 use crate::builtin;
 use crate::definition;
@@ -15,17 +16,11 @@ use crate::hub::Hub;
 use crate::object;
 use crate::query::{FieldValidation, WriteOptions};
 use crate::registry::DEFINITIONS;
-use crate::schema::FieldError;
+use crate::schema::{FieldError, FieldErrorKind};
 use crate::served::Served;
 
-/// Letters of generated names: no vowels, so that no words come out; Kubernetes' own.
-const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-
-/// Letters added to `generateName`.
-const NAME_SUFFIX: usize = 5;
-
-/// Of a `generateName`, so much is kept that the name stays within 63 characters.
-const NAME_PREFIX_MAX: usize = 63 - NAME_SUFFIX;
+/// Where Secrets are stored.
+const SECRETS: &str = "/secrets";
 
 /// How an object came to be what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -409,7 +404,7 @@ impl<'a> Admission<'a> {
             .as_ref()
             .is_some_and(|schema| !served.resource.builtin && schema.root().has_rules);
         // The schemas in a definition take as long to compile as rules do to run.
-        let errors = if has_rules || &*served.storage == DEFINITIONS {
+        let mut errors = if has_rules || &*served.storage == DEFINITIONS {
             let (resource, new, live) = (resource.clone(), new.clone(), live.cloned());
             self.hub
                 .judge(move || resource.validate(&new, live.as_ref()))
@@ -420,7 +415,20 @@ impl<'a> Admission<'a> {
         if errors.is_empty() {
             return Ok(());
         }
+        if &*served.storage == SECRETS {
+            errors.iter_mut().for_each(conceal);
+        }
         Err(ApiError::invalid(served.kind(), object::name(new), errors))
+    }
+}
+
+/// A value of the wrong form is still a secret, and refusals end up in logs.
+fn conceal(error: &mut FieldError) {
+    if error.path.starts_with("data") || error.path.starts_with("stringData") {
+        error.value = None;
+        if error.kind == FieldErrorKind::TypeInvalid {
+            "the value has not the form that it must have here".clone_into(&mut error.detail);
+        }
     }
 }
 
@@ -452,36 +460,4 @@ fn manager_of(user_agent: &str) -> String {
     } else {
         clean
     }
-}
-
-fn random_bytes<const N: usize>() -> Result<[u8; N], ApiError> {
-    let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| ApiError::internal("no random bytes"))?;
-    Ok(bytes)
-}
-
-fn generate_name(prefix: &str) -> Result<String, ApiError> {
-    let mut name: String = prefix.chars().take(NAME_PREFIX_MAX).collect();
-    for byte in random_bytes::<NAME_SUFFIX>()? {
-        name.push(char::from(
-            NAME_LETTERS[usize::from(byte) % NAME_LETTERS.len()],
-        ));
-    }
-    Ok(name)
-}
-
-/// A random UUID, version 4.
-pub(crate) fn new_uid() -> Result<String, ApiError> {
-    let mut bytes: [u8; 16] = random_bytes()?;
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    ))
 }

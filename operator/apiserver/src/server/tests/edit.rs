@@ -424,3 +424,26 @@ async fn secrets_are_sealed_on_disk() {
     let found = world.get(&format!("{path}/s")).await.expect(200);
     assert_eq!(found, created);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_secret_is_not_repeated() {
+    let world = World::new().await;
+    let path = "/api/v1/namespaces/default/secrets";
+    for data in [
+        json!({"data": {"p": 48_151_623}}),
+        json!({"data": {"p": "canary 48151623 is no base64"}}),
+        json!({"stringData": {"p": ["48151623"]}}),
+        json!({"data": "48151623"}),
+    ] {
+        let mut secret = json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s"}});
+        let map = secret.as_object_mut().expect("an object");
+        map.extend(data.as_object().expect("an object").clone());
+        let answer = world.post(path, &secret).await;
+        assert_eq!(answer.code, 422, "{}", answer.body);
+        assert!(
+            !answer.body.to_string().contains("48151623"),
+            "{}",
+            answer.body
+        );
+    }
+}
