@@ -56,6 +56,7 @@ pub async fn f36_policy_no_does_not_stop_a_restart_under_way(subject: &mut Subje
     start(subject, "a").await;
     // After some restarts the wait is long enough to fall into.
     let line = format!("GET /containers/{}/json", subject.name("a"));
+    let deadline = Instant::now() + Duration::from_secs(30);
     let before = loop {
         let found = subject.quiet(&line, Value::Null).await.body;
         let waits =
@@ -63,6 +64,7 @@ pub async fn f36_policy_no_does_not_stop_a_restart_under_way(subject: &mut Subje
         if waits {
             break found;
         }
+        assert!(Instant::now() < deadline, "Docker does not wait: {found}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     let engine = subject.engine().clone();

@@ -393,6 +393,9 @@ fn chosen(body: &Value) -> Value {
     if body["message"].is_string() {
         return body.clone();
     }
+    // The Engine lists mounts in any order.
+    let mut mounts = body["Mounts"].as_array().cloned().unwrap_or_default();
+    mounts.sort_by_key(|mount| mount["Destination"].to_string());
     let state = &body["State"];
     let networks = body["NetworkSettings"]["Networks"].as_object().into_iter().flatten().map(|(name, endpoint)| {
         let view = json!({
@@ -425,7 +428,7 @@ fn chosen(body: &Value) -> Value {
             "LogConfig": body["HostConfig"]["LogConfig"], "CapDrop": body["HostConfig"]["CapDrop"],
             "Memory": body["HostConfig"]["Memory"], "PidsLimit": body["HostConfig"]["PidsLimit"],
         },
-        "Networks": networks.collect::<serde_json::Map<_, _>>(), "Mounts": body["Mounts"],
+        "Networks": networks.collect::<serde_json::Map<_, _>>(), "Mounts": mounts,
     })
 }
 

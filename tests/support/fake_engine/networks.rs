@@ -227,17 +227,17 @@ impl World {
         }
     }
 
+    /// Whether a network overlaps these addresses.
+    fn is_used(&self, range: Range) -> bool {
+        let mut used = self.networks.values().filter_map(|network| network.subnet);
+        used.any(|used| used.overlaps(range))
+    }
+
     /// The first /16 after the default bridge's that no network overlaps, as Docker's own pools go.
     fn free_pool(&self) -> Option<Range> {
         (18..32)
             .filter_map(|number| Range::parse(&format!("172.{number}.0.0/16")))
-            .find(|pool| {
-                !self
-                    .networks
-                    .values()
-                    .filter_map(|network| network.subnet)
-                    .any(|used| used.overlaps(*pool))
-            })
+            .find(|pool| !self.is_used(*pool))
     }
 }
 
@@ -299,12 +299,7 @@ pub(super) fn create(shared: &Shared, asked: &Asked) -> Handled {
             )
         })?,
     };
-    if world
-        .networks
-        .values()
-        .filter_map(|network| network.subnet)
-        .any(|used| used.overlaps(subnet))
-    {
+    if world.is_used(subnet) {
         return Err(Refusal::new(
             403,
             "Pool overlaps with other one on this address space",
