@@ -17,12 +17,15 @@ mod moment;
 mod pass;
 mod placement;
 mod progress;
+mod recover;
 mod rollout;
 mod routes;
 mod steady;
 mod steps;
 mod target;
 mod trial;
+mod waits;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use crds::condition::{self, ConditionStatus, ConditionType, Verdict};
 use crds::deployment_pipeline::{DeploymentPipelineStatus, StageSummary, selector};
-use crds::release::{InstanceState, Outcome, ReleaseStatus, RolloutState, StageStatus};
+use crds::release::{Outcome, ReleaseStatus, RolloutState, StageStatus};
 use crds::{Condition, DEFAULT_STAGE, Reason};
 
 use super::pass::{Pass, Trouble, is_on, name_of};
 use super::target::{Change, last_number};
-use super::{Record, drain, intents, progress};
+use super::{Record, drain, progress, words};
 
 /// Bytes of the summary that the schema allows.
 const MAX_SUMMARY_BYTES: usize = 256;
@@ -51,10 +51,30 @@ pub(crate) fn deleting(pass: &Pass<'_>) -> Record {
         .first()
         .map_or(super::deletion::REASON, |trouble| trouble.reason);
     let verdicts = vec![
-        verdict(ConditionType::Ready, ConditionStatus::False, Reason::Deleting, &words),
-        verdict(ConditionType::Reconciling, ConditionStatus::True, reason, &message),
-        verdict(ConditionType::Stalled, ConditionStatus::False, Reason::Deleting, ""),
-        verdict(ConditionType::Available, ConditionStatus::False, Reason::Deleting, &words),
+        verdict(
+            ConditionType::Ready,
+            ConditionStatus::False,
+            Reason::Deleting,
+            &words,
+        ),
+        verdict(
+            ConditionType::Reconciling,
+            ConditionStatus::True,
+            reason,
+            &message,
+        ),
+        verdict(
+            ConditionType::Stalled,
+            ConditionStatus::False,
+            Reason::Deleting,
+            "",
+        ),
+        verdict(
+            ConditionType::Available,
+            ConditionStatus::False,
+            Reason::Deleting,
+            &words,
+        ),
     ];
     Record {
         releases: releases(pass),
@@ -67,7 +87,7 @@ pub(crate) fn record(pass: &Pass<'_>, change: &Change) -> Record {
     let judgement = Judgement::of(pass, change);
     Record {
         releases: releases(pass),
-        summary: summary(pass, judgement.verdicts(pass), judgement.words.clone()),
+        summary: summary(pass, judgement.verdicts(pass), judgement.summary.clone()),
     }
 }
 
@@ -76,18 +96,20 @@ struct Judgement {
     ready: bool,
     stalled: Option<Trouble>,
     waits: Trouble,
-    words: String,
+    summary: String,
 }
 
 impl Judgement {
     fn of(pass: &Pass<'_>, change: &Change) -> Self {
-        let current = pass.current.and_then(|n| pass.stages.get(&n).map(|s| (n, s)));
-        let words = words(pass, change, current);
+        let current = pass
+            .current
+            .and_then(|n| pass.stages.get(&n).map(|s| (n, s)));
+        let summary = words::summary(pass, change, current);
         let trouble = worst(pass, change);
         let is_out = current.is_some_and(|(number, stage)| {
             stage.outcome == Some(Outcome::Succeeded) && pass.stable == Some(number)
         });
-        let whole = serving(pass) >= pass.limits.replicas && surplus(pass) == 0;
+        let whole = serving(pass) >= pass.limits.replicas && words::surplus(pass) == 0;
         let stalled = stalled(pass, change, current);
         let waits = trouble.unwrap_or_else(|| {
             let reason = match current.map(|(_, stage)| stage) {
@@ -102,20 +124,20 @@ impl Judgement {
                     | RolloutState::Baking
                     | RolloutState::Finalizing => Reason::Progressing,
                 },
-                Some(_) if surplus(pass) > 0 => Reason::Scaling,
+                Some(_) if words::surplus(pass) > 0 => Reason::Scaling,
                 Some(_) => Reason::Healing,
                 None => Reason::Progressing,
             };
             Trouble {
                 reason,
-                message: words.clone(),
+                message: summary.clone(),
             }
         });
         Self {
             ready: is_out && whole && *change == Change::None && in_the_way(pass).is_none(),
             stalled,
             waits,
-            words,
+            summary,
         }
     }
 
@@ -124,7 +146,8 @@ impl Judgement {
         use ConditionType::{Ready, Reconciling, Stalled};
         let mut verdicts = Vec::new();
         if self.ready {
-            verdicts.push(verdict(Ready, True, Reason::Succeeded, &self.words));
+            let message = advised(pass, &self.summary);
+            verdicts.push(verdict(Ready, True, Reason::Succeeded, &message));
             verdicts.push(verdict(Reconciling, False, Reason::AsDeclared, ""));
             verdicts.push(verdict(Stalled, False, Reason::AsDeclared, ""));
         } else {
@@ -133,8 +156,17 @@ impl Judgement {
             let ended = self.stalled.is_some()
                 && pass.moving().is_none()
                 && serving(pass) >= pass.limits.replicas;
-            let (moves, because) = if ended { (False, why) } else { (True, &self.waits) };
-            verdicts.push(verdict(Reconciling, moves, because.reason, &because.message));
+            let (moves, because) = if ended {
+                (False, why)
+            } else {
+                (True, &self.waits)
+            };
+            verdicts.push(verdict(
+                Reconciling,
+                moves,
+                because.reason,
+                &because.message,
+            ));
             match &self.stalled {
                 Some(why) => verdicts.push(verdict(Stalled, True, why.reason, &why.message)),
                 None => verdicts.push(verdict(Stalled, False, self.waits.reason, "")),
@@ -191,9 +223,24 @@ fn in_the_way(pass: &Pass<'_>) -> Option<Trouble> {
     deaf(pass).or_else(|| {
         pass.troubles
             .iter()
-            .find(|trouble| trouble.reason != Reason::RollbackUnavailable)
+            .find(|trouble| !is_advice(trouble))
             .cloned()
     })
+}
+
+/// True for what people should know though everything works.
+fn is_advice(trouble: &Trouble) -> bool {
+    matches!(
+        trouble.reason,
+        Reason::RollbackUnavailable | Reason::NetworkTampered
+    )
+}
+
+/// The summary with what people should know.
+fn advised(pass: &Pass<'_>, summary: &str) -> String {
+    let advice = pass.troubles.iter().filter(|trouble| is_advice(trouble));
+    let parts = std::iter::once(summary).chain(advice.map(|trouble| trouble.message.as_str()));
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 /// The trouble that people should read first.
@@ -205,7 +252,9 @@ fn worst(pass: &Pass<'_>, change: &Change) -> Option<Trouble> {
         }),
         Change::None | Change::New(_) => None,
     };
-    pending.or_else(|| in_the_way(pass)).or_else(|| failing(pass))
+    pending
+        .or_else(|| in_the_way(pass))
+        .or_else(|| failing(pass))
 }
 
 /// The step that failed most often.
@@ -250,7 +299,10 @@ fn stalled(
     match stage.outcome {
         Some(Outcome::RolledBack) => Some(Trouble {
             reason: Reason::RolledBack,
-            message: format!("{}\nIt stays so until the spec changes; correct it and apply again", rolled_back(pass, &name, stage)),
+            message: format!(
+                "{}\nIt stays so until the spec changes; correct it and apply again",
+                rolled_back(pass, &name, stage)
+            ),
         }),
         Some(Outcome::Aborted | Outcome::Failed) => Some(Trouble {
             reason: Reason::Failed,
@@ -287,63 +339,6 @@ fn rolled_back(pass: &Pass<'_>, name: &str, stage: &StageStatus) -> String {
         format!("{name} was rolled back to {stable}")
     } else {
         format!("{name} was rolled back to {stable}: {}", stage.message)
-    }
-}
-
-fn words(pass: &Pass<'_>, change: &Change, current: Option<(u64, &StageStatus)>) -> String {
-    let Some((number, stage)) = current else {
-        return match change {
-            Change::Pending(unresolved) => format!("Waiting: {}", unresolved.message),
-            Change::None | Change::New(_) => "Starting".to_owned(),
-        };
-    };
-    let name = pass.release_name(number);
-    let stable = pass.stable.map(|number| pass.release_name(number));
-    let replicas = pass.limits.replicas;
-    let count = |revision: Option<&str>| {
-        pass.instances
-            .iter()
-            .filter(|i| Some(i.revision()) == revision && i.is_serving(pass.sectioned))
-            .count()
-    };
-    match stage.outcome {
-        Some(Outcome::RolledBack) => {
-            let line = stage.message.lines().next().unwrap_or_default();
-            format!("Rolled back to {}: {line}", stable.unwrap_or_default())
-        }
-        Some(Outcome::Succeeded | Outcome::Superseded | Outcome::Aborted | Outcome::Failed) => {
-            let running = count(pass.stable_revision());
-            let release = stable.unwrap_or(name);
-            if replicas == 0 && surplus(pass) == 0 {
-                format!("{release} is scaled to 0")
-            } else if running >= replicas {
-                format!("Serving {release}")
-            } else {
-                format!("Serving {release}: {running}/{replicas} ready")
-            }
-        }
-        None => {
-            let out = count(pass.revision(number));
-            match stage.state {
-                RolloutState::RollingBack => {
-                    format!("Rolling back to {}: {}", stable.unwrap_or_default(), stage.message.lines().next().unwrap_or_default())
-                }
-                RolloutState::Paused => {
-                    format!("Rollback of {name} cannot be finished")
-                }
-                RolloutState::Baking => format!("Baking {name}: {out}/{replicas} serving"),
-                RolloutState::Finalizing => format!("Finalizing {name}"),
-                RolloutState::Resolving
-                | RolloutState::Preparing
-                | RolloutState::Starting
-                | RolloutState::Warming
-                | RolloutState::Shifting
-                | RolloutState::Draining => format!(
-                    "Rolling out {name}: {out}/{replicas} serving, {}",
-                    stage.state.as_str().to_lowercase()
-                ),
-            }
-        }
     }
 }
 
@@ -424,7 +419,12 @@ fn summary(pass: &Pass<'_>, verdicts: Vec<Verdict>, words: String) -> Deployment
         .unwrap_or_default();
     DeploymentPipelineStatus {
         observed_generation: generation,
-        conditions: merged(old_conditions.unwrap_or_default(), verdicts, generation, pass),
+        conditions: merged(
+            old_conditions.unwrap_or_default(),
+            verdicts,
+            generation,
+            pass,
+        ),
         replicas: number(meant_to_run(pass)),
         ready_replicas: number(ready),
         selector: selected,
@@ -446,11 +446,21 @@ fn summary(pass: &Pass<'_>, verdicts: Vec<Verdict>, words: String) -> Deployment
     }
 }
 
-fn merged(old: &[Condition], verdicts: Vec<Verdict>, generation: i64, pass: &Pass<'_>) -> Vec<Condition> {
+fn merged(
+    old: &[Condition],
+    verdicts: Vec<Verdict>,
+    generation: i64,
+    pass: &Pass<'_>,
+) -> Vec<Condition> {
     condition::merge(old, verdicts, generation, pass.now)
 }
 
-fn verdict(type_: ConditionType, status: ConditionStatus, reason: Reason, message: &str) -> Verdict {
+fn verdict(
+    type_: ConditionType,
+    status: ConditionStatus,
+    reason: Reason,
+    message: &str,
+) -> Verdict {
     Verdict {
         type_,
         status,
@@ -468,21 +478,6 @@ fn meant_to_run(pass: &Pass<'_>) -> usize {
     pass.instances
         .iter()
         .filter(|i| is_on(i.state) && !i.forgotten)
-        .count()
-}
-
-/// How many containers run that are not wanted in the end.
-fn surplus(pass: &Pass<'_>) -> usize {
-    let stable = pass.stable_revision();
-    pass.instances
-        .iter()
-        .filter(|i| {
-            let wanted = Some(i.revision()) == stable
-                && intents::wanted_slots(pass).contains(&i.name.slot)
-                && i.state != InstanceState::Draining
-                && i.state != InstanceState::Removing;
-            i.is_live() && !wanted
-        })
         .count()
 }
 

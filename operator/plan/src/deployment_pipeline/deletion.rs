@@ -58,17 +58,19 @@ fn tear_down(pass: &mut Pass<'_>) -> Plan<Record> {
             let left = left.join(", ");
             pass.trouble(
                 trouble.reason,
-                format!("{}; still there: {left}. Set deletionPolicy to Orphan to leave it behind", trouble.message),
+                format!(
+                    "{}; still there: {left}. Set deletionPolicy to Orphan to leave it behind",
+                    trouble.message
+                ),
             );
         }
     }
     let blocked = pass.hosts().iter().any(|host| pass.host(host).is_none());
     let left = pass.instances.iter().any(|i| i.container().is_some());
-    let served = pass
-        .observed
-        .hosts
-        .keys()
-        .any(|host| pass.proxy(host).is_some_and(|proxy| proxy.section.is_some()));
+    let served = pass.observed.hosts.keys().any(|host| {
+        pass.proxy(host)
+            .is_some_and(|proxy| proxy.section.is_some())
+    });
     let mut api = Vec::new();
     if !blocked && !left && !served {
         let untag = untag_all(pass);

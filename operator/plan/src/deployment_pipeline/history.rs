@@ -21,7 +21,9 @@ pub(crate) fn trim(pass: &Pass<'_>) -> (Vec<ApiStep>, Vec<(String, Step)>) {
             continue;
         }
         let revision = release.spec.revision.as_str();
-        let shared = kept.iter().any(|other| pass.revision(*other) == Some(revision));
+        let shared = kept
+            .iter()
+            .any(|other| pass.revision(*other) == Some(revision));
         let containers = pass.instances.iter().any(|i| {
             i.revision() == revision
                 && (i.container().is_some() || i.unknown().is_some())

@@ -31,6 +31,8 @@ pub(crate) struct Instance {
     pub seen: Seen,
     /// Its entry in the section that the proxy serves.
     pub served: Served,
+    /// True: it does not run, and something foreign has its address by now.
+    pub address_taken: bool,
     /// Requests and streams in flight.
     pub in_flight: u64,
     /// What is to become of it.
@@ -245,6 +247,8 @@ impl Instance {
                     Some("is not attached to its network")
                 } else if recorded.is_some() && recorded != container.address {
                     Some("has another address than recorded")
+                } else if self.address_taken {
+                    Some("has lost its address to something foreign")
                 } else {
                     None
                 }
@@ -279,10 +283,9 @@ impl Instance {
                 words: "ran out of memory".to_owned(),
             });
         }
-        let words = container.exit_code.map_or_else(
-            || "ended".to_owned(),
-            |code| format!("exited with {code}"),
-        );
+        let words = container
+            .exit_code
+            .map_or_else(|| "ended".to_owned(), |code| format!("exited with {code}"));
         Some(Ended {
             reason: Reason::Exited,
             words,

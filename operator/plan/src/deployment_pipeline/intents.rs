@@ -159,11 +159,10 @@ fn olds(pass: &mut Pass<'_>, target: &str, state: RolloutState) {
             && state != RolloutState::Baking;
         for slot in slots {
             match pass.holder(stable, slot) {
-                Some(index) => {
-                    if is_on(pass.instances[index].state) {
-                        run(pass, index, Traffic::Routed);
-                    }
+                Some(index) if is_on(pass.instances[index].state) => {
+                    run(pass, index, Traffic::Routed);
                 }
+                Some(_) => {}
                 None if was_on(pass, stable, slot)
                     || (grows && !pass.slots(stable).contains(&slot)) =>
                 {
@@ -208,9 +207,7 @@ fn give_way(pass: &mut Pass<'_>, target: &str, state: RolloutState) {
     }
     prefer(pass, &mut candidates);
     let leaves = leaves(state);
-    if !leaves {
-        disarm_next(pass, target, &candidates);
-    }
+    disarm_next(pass, target, &candidates);
     for index in may_leave(pass, target, &candidates) {
         let disarmed = drain::is_disarmed(&pass.instances[index]);
         match &mut pass.instances[index].intent {
@@ -369,9 +366,7 @@ fn enlist(pass: &mut Pass<'_>, target: &str) {
 /// missing, and never less than there is room for now.
 fn batch_size(pass: &Pass<'_>, target: &str) -> usize {
     let usual = pass.limits.surge + (pass.limits.replicas - pass.limits.floor);
-    usual
-        .max(1)
-        .max(pass.limits.room(in_use(pass, target)))
+    usual.max(1).max(pass.limits.room(in_use(pass, target)))
 }
 
 /// Slots of the new revision that had a member whose container was taken away get the next

@@ -8,17 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::labels::Role;
 use crds::names::{InstanceName, Revision};
-use crds::release::{InstanceState, InstanceStatus, Outcome, ReleaseStatus, StageStatus};
+use crds::release::{InstanceState, InstanceStatus, StageStatus};
 use crds::{DEFAULT_STAGE, DeploymentPipeline, MAIN_PROCESS, Reason, Release};
 use jiff::Timestamp;
-use routes::InstanceState as RouteState;
 
-use crate::fact::{ContainerFacts, HostFacts, ProxyFacts, RestartPolicy};
+use crate::fact::{ContainerFacts, ContainerState, HostFacts, ProxyFacts, RestartPolicy};
 use crate::{Event, Fact};
 
 use super::batch::Limits;
 use super::instance::{Instance, Intent, Seen, Served, state_of};
-use super::{Observed, moment, placement, routes as sections};
+use super::{Observed, moment, placement, recover, routes as sections};
 
 /// Everything that one pass works on.
 pub(crate) struct Pass<'a> {
@@ -93,7 +92,7 @@ impl<'a> Pass<'a> {
         pass.sectioned = sections::are_needed(&pass);
         pass.join();
         pass.room = placement::Room::of(&pass);
-        pass.stable = pass.verified();
+        pass.stable = recover::stable(&mut pass);
         pass
     }
 
@@ -337,7 +336,7 @@ impl<'a> Pass<'a> {
                 if container.role == Role::Instance {
                     let key = (container.instance.clone(), host.clone());
                     let past = found.remove(&key).and_then(|instance| instance.past);
-                    let joined = self.from_container(host, container, proxy, past);
+                    let joined = self.joined(host, container, proxy, past);
                     found.insert(key, joined);
                 }
             }
@@ -345,7 +344,7 @@ impl<'a> Pass<'a> {
         self.instances = found.into_values().collect();
     }
 
-    fn from_container(
+    fn joined(
         &self,
         host: &str,
         container: &ContainerFacts,
@@ -357,6 +356,22 @@ impl<'a> Pass<'a> {
             || state_of(container, served, self.sectioned),
             |past| past.state,
         );
+        let runs = matches!(
+            container.state,
+            ContainerState::Running | ContainerState::Paused | ContainerState::Restarting
+        );
+        let address_taken = !runs
+            && self
+                .observed
+                .hosts
+                .get(host)
+                .and_then(|facts| facts.network.known()?.as_ref())
+                .is_some_and(|network| {
+                    network
+                        .foreign
+                        .values()
+                        .any(|taken| Some(*taken) == container.address)
+                });
         let restarts = past.as_ref().map_or_else(
             || match container.restart_policy {
                 RestartPolicy::Always => container.restart_count,
@@ -370,6 +385,7 @@ impl<'a> Pass<'a> {
             address: past.as_ref().map(|past| past.address).or(container.address),
             past,
             served,
+            address_taken,
             in_flight: proxy
                 .and_then(|proxy| proxy.in_flight.get(&container.id).copied())
                 .unwrap_or(0),
@@ -381,84 +397,6 @@ impl<'a> Pass<'a> {
             forgotten: false,
         }
     }
-
-    /// The Release to return to. Where no record has one, the facts speak: of the revisions whose
-    /// record is lost, the one with the most weight, else the one whose oldest ready container is
-    /// older.
-    fn verified(&mut self) -> Option<u64> {
-        let recorded = self
-            .stages
-            .iter()
-            .rev()
-            .find(|(_, stage)| stage.verified_at.is_some())
-            .map(|(number, _)| *number);
-        if recorded.is_some() {
-            return recorded;
-        }
-        let lost = self.lost_revisions();
-        let best = lost
-            .into_iter()
-            .filter_map(|(revision, number)| Some((self.standing(&revision)?, number)))
-            .max()?;
-        let now = moment::recorded(self.now);
-        let stage = self.stage_mut(best.1);
-        stage.verified_at = Some(now.clone());
-        stage.started_at = Some(now.clone());
-        stage.since = Some(now);
-        stage.state = crds::release::RolloutState::Finalizing;
-        stage.outcome = Some(Outcome::Succeeded);
-        Some(best.1)
-    }
-
-    /// Revisions that have containers, though no Release of theirs has a record; with their newest
-    /// Release. A record is always written before the first container.
-    fn lost_revisions(&self) -> BTreeMap<String, u64> {
-        let mut lost = BTreeMap::new();
-        for instance in &self.instances {
-            let revision = instance.revision();
-            let mut numbers = self
-                .releases
-                .iter()
-                .rev()
-                .filter(|(_, release)| release.spec.revision == revision)
-                .peekable();
-            if let Some(newest) = numbers.peek().map(|(number, _)| **number)
-                && numbers.all(|(_, release)| has_no_record(release))
-            {
-                lost.insert(revision.to_owned(), newest);
-            }
-        }
-        lost
-    }
-
-    /// How much speaks for a revision being the stable one: weight, then age of the oldest ready
-    /// container. `None` when nothing of it works.
-    fn standing(&self, revision: &str) -> Option<(u32, i64)> {
-        let weight: u32 = self
-            .observed
-            .hosts
-            .values()
-            .filter_map(|host| host.proxy.known()?.section.as_ref())
-            .filter(|section| {
-                section
-                    .instances
-                    .iter()
-                    .any(|i| i.revision == revision && i.state == RouteState::Routed)
-            })
-            .filter_map(|section| section.revisions.get(revision))
-            .map(|route| route.weight)
-            .fold(0, u32::saturating_add);
-        let oldest = self
-            .instances
-            .iter()
-            .filter(|i| i.revision() == revision && i.ready_since().is_some())
-            .filter_map(|i| i.container()?.created_at)
-            .min();
-        match (weight, oldest) {
-            (0, None) => None,
-            (weight, oldest) => Some((weight, oldest.map_or(i64::MIN, |t| -t.as_second()))),
-        }
-    }
 }
 
 fn from_record(name: InstanceName, past: InstanceStatus, seen: Seen) -> Instance {
@@ -468,6 +406,7 @@ fn from_record(name: InstanceName, past: InstanceStatus, seen: Seen) -> Instance
         address: Some(past.address),
         seen,
         served: Served::Absent,
+        address_taken: false,
         in_flight: 0,
         intent: Intent::Leave,
         state: past.state,
@@ -508,14 +447,6 @@ fn recorded_stage(release: &Release) -> StageStatus {
             name: DEFAULT_STAGE.to_owned(),
             ..StageStatus::default()
         })
-}
-
-/// True for a Release of which nothing was ever recorded, or the record is lost.
-pub(crate) fn has_no_record(release: &Release) -> bool {
-    release
-        .status
-        .as_ref()
-        .is_none_or(|status: &ReleaseStatus| status.stages.is_empty())
 }
 
 /// The pipeline's name.

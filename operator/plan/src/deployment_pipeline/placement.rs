@@ -90,6 +90,7 @@ pub(crate) fn add(pass: &mut Pass<'_>, revision: &str, slot: u32) -> Option<usiz
         past: None,
         seen: Seen::Missing,
         served: Served::Absent,
+        address_taken: false,
         in_flight: 0,
         intent: Intent::Leave,
         state: InstanceState::Starting,

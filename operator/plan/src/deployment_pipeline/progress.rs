@@ -11,12 +11,11 @@ use jiff::Timestamp;
 
 use crate::{Event, EventKind, Fact};
 
-use super::instance::{Instance, Intent, Policy};
-use super::intents::{self, has_begun, in_use, members};
+use super::intents::{self, members};
 use super::pass::{Pass, Trouble, is_on};
 use super::rollout::{Facts, Next, Rest, next};
 use super::trial::{self, Failure};
-use super::{image, moment, routes as sections, target};
+use super::{moment, target, waits};
 
 /// States that one pass may go through; more would be a circle.
 const MAX_TRANSITIONS: usize = 12;
@@ -44,6 +43,27 @@ pub(crate) fn advance(pass: &mut Pass<'_>) {
         }
     }
     intents::assign(pass);
+    notice(pass);
+}
+
+/// Says which hosts are waited for and what does not belong on their networks.
+fn notice(pass: &mut Pass<'_>) {
+    for host in pass.hosts() {
+        let concerned = pass.instances.iter().any(|i| i.host == host);
+        if let Some(trouble) = pass.host_unknown(&host).filter(|_| concerned) {
+            pass.trouble(trouble.reason, trouble.message);
+        }
+        let foreign: Vec<String> = network(pass, &host)
+            .map(|network| network.foreign.keys().cloned().collect())
+            .unwrap_or_default();
+        if !foreign.is_empty() {
+            let names = foreign.join(", ");
+            pass.trouble(
+                Reason::NetworkTampered,
+                format!("{names} on host {host} is attached to the namespace's network and is not Mooring's; disconnect it with docker"),
+            );
+        }
+    }
 }
 
 /// Every older release that still moves ends: a newer one took over.
@@ -187,11 +207,9 @@ fn end(pass: &mut Pass<'_>, number: u64, outcome: Outcome) {
             ))
         }
         Outcome::Superseded => None,
-        Outcome::Aborted | Outcome::Failed => Some((
-            EventKind::Warning,
-            outcome.as_str(),
-            stage.message.clone(),
-        )),
+        Outcome::Aborted | Outcome::Failed => {
+            Some((EventKind::Warning, outcome.as_str(), stage.message.clone()))
+        }
     };
     if let Some((kind, reason, message)) = event {
         pass.events.push(Event {
@@ -241,16 +259,16 @@ fn facts(pass: &mut Pass<'_>, number: u64, state: RolloutState) -> Facts {
                 Facts::Waiting
             }
         }
-        RolloutState::Preparing => prepared(pass, number, &target),
-        RolloutState::Starting => started(pass, &target),
-        RolloutState::Warming => warmed(pass, &target),
-        RolloutState::Shifting => shifted(pass, &target),
-        RolloutState::Draining => drained(pass, &target),
-        RolloutState::Baking => baked(pass, number, &target),
-        RolloutState::Finalizing => finalized(pass, &target),
-        RolloutState::RollingBack => rolled_back(pass, &target),
+        RolloutState::Preparing => waits::prepared(pass, number, &target),
+        RolloutState::Starting => waits::started(pass, &target),
+        RolloutState::Warming => waits::warmed(pass, &target),
+        RolloutState::Shifting => waits::shifted(pass, &target),
+        RolloutState::Draining => waits::drained(pass, &target),
+        RolloutState::Baking => waits::baked(pass, number, &target),
+        RolloutState::Finalizing => waits::finalized(pass, &target),
+        RolloutState::RollingBack => waits::rolled_back(pass, &target),
         RolloutState::Paused => {
-            if stable_is_whole(pass) {
+            if waits::stable_is_whole(pass) {
                 Facts::Met(Rest::Nothing)
             } else {
                 Facts::Waiting
@@ -284,7 +302,7 @@ fn failures(pass: &mut Pass<'_>, number: u64) -> Vec<(Option<usize>, Failure)> {
 }
 
 /// The failure of a rollout that has made no progress for too long.
-fn late(pass: &mut Pass<'_>, number: u64) -> Option<Failure> {
+pub(crate) fn late(pass: &mut Pass<'_>, number: u64) -> Option<Failure> {
     let deadline = deadline(pass, number)?;
     pass.wake_at(deadline);
     let state = pass.stages.get(&number)?.state;
@@ -338,9 +356,8 @@ fn account(pass: &mut Pass<'_>, number: u64, facts: Facts) {
 fn has_progressed(pass: &Pass<'_>) -> bool {
     pass.instances.iter().any(|instance| {
         let was = instance.past.as_ref().map(|past| past.state);
-        let starts = was == Some(InstanceState::Starting)
-            && instance.restarts == 0
-            && instance.is_running();
+        let starts =
+            was == Some(InstanceState::Starting) && instance.restarts == 0 && instance.is_running();
         let serves = matches!(was, Some(InstanceState::Starting | InstanceState::Warming))
             && instance.is_serving(pass.sectioned);
         let stops = was == Some(InstanceState::Draining) && !instance.is_live();
@@ -397,221 +414,6 @@ fn unknown(pass: &Pass<'_>, number: u64, state: RolloutState) -> Option<Trouble>
         | RolloutState::RollingBack
         | RolloutState::Paused => None,
     }
-}
-
-/// Preparing: what is of neither the stable nor the new revision is gone, and every host has
-/// network and image.
-fn prepared(pass: &mut Pass<'_>, number: u64, target: &str) -> Facts {
-    let stable = pass.stable_revision().map(str::to_owned);
-    let between = stable.is_some()
-        && pass.instances.iter().any(|i| {
-            i.revision() != target
-                && stable.as_deref() != Some(i.revision())
-                && (i.is_live() || i.is_leaving())
-        });
-    // A stable release that fails itself must not keep its fix from coming out.
-    let protects = between && !stable_has_failed(pass);
-    if protects || !image::is_everywhere(pass, number) {
-        return Facts::Waiting;
-    }
-    if pass.limits.replicas > 0 && image::hosts(pass).is_empty() {
-        // Says what is missing.
-        super::placement::host_for(pass, target, 0);
-        return Facts::Waiting;
-    }
-    let old = intents::old_on(pass, target);
-    let leave = !intents::may_leave(pass, target, &old).is_empty() && old.len() > 0;
-    let rest = if leave && stable.as_deref() != Some(target) && pass.limits.replicas > 0 {
-        Rest::Leave
-    } else {
-        Rest::Add
-    };
-    Facts::Met(rest)
-}
-
-/// Starting: everything there is room for was started.
-fn started(pass: &Pass<'_>, target: &str) -> Facts {
-    let member = members(pass, target);
-    let waiting = member
-        .iter()
-        .any(|index| !has_begun(&pass.instances[*index]) && runs(&pass.instances[*index]));
-    let none = member.is_empty() && pass.limits.replicas > 0;
-    if waiting || none {
-        Facts::Waiting
-    } else {
-        Facts::Met(Rest::Add)
-    }
-}
-
-fn runs(instance: &Instance) -> bool {
-    matches!(instance.intent, Intent::Run { .. })
-}
-
-/// The members that were started.
-fn begun<'p>(pass: &'p Pass<'_>, target: &str) -> Vec<&'p Instance> {
-    members(pass, target)
-        .into_iter()
-        .map(|index| &pass.instances[index])
-        .filter(|instance| has_begun(instance))
-        .collect()
-}
-
-/// Warming: what was started is ready for long enough. Where there was no room to start anything,
-/// old instances have to leave first.
-fn warmed(pass: &Pass<'_>, target: &str) -> Facts {
-    let begun = begun(pass, target);
-    let fit = begun.iter().all(|i| sections::is_fit(pass, i) || i.is_serving(pass.sectioned));
-    if fit {
-        Facts::Met(Rest::Add)
-    } else {
-        Facts::Waiting
-    }
-}
-
-/// Shifting: every host has acknowledged the traffic of what was started.
-fn shifted(pass: &Pass<'_>, target: &str) -> Facts {
-    let begun = begun(pass, target);
-    if begun.iter().all(|i| i.is_serving(pass.sectioned)) {
-        Facts::Met(Rest::Add)
-    } else if begun
-        .iter()
-        .all(|i| i.is_serving(pass.sectioned) || sections::is_fit(pass, i))
-    {
-        Facts::Waiting
-    } else {
-        Facts::Lost
-    }
-}
-
-/// Draining: whoever may leave has left and stopped.
-fn drained(pass: &Pass<'_>, target: &str) -> Facts {
-    let leaving = |i: &&Instance| {
-        i.revision() != target
-            && i.is_live()
-            && match i.intent {
-                Intent::Run { policy, .. } => policy == Policy::Never,
-                Intent::Retire { permitted, .. } => permitted || i.is_leaving(),
-                Intent::Leave | Intent::Reserve => false,
-            }
-    };
-    if pass.instances.iter().any(|i| leaving(&i)) {
-        return Facts::Waiting;
-    }
-    let begun = begun(pass, target);
-    if !begun.iter().all(|i| i.is_serving(pass.sectioned)) {
-        return Facts::Lost;
-    }
-    if begun.len() < pass.limits.replicas {
-        return if pass.limits.room(in_use(pass, target)) > 0 {
-            Facts::Met(Rest::Add)
-        } else {
-            Facts::Waiting
-        };
-    }
-    let old = pass
-        .instances
-        .iter()
-        .any(|i| i.revision() != target && (i.is_live() || runs(i)));
-    if old {
-        Facts::Waiting
-    } else {
-        Facts::Met(Rest::Nothing)
-    }
-}
-
-/// Baking: everything serves and goes on serving.
-fn baked(pass: &mut Pass<'_>, number: u64, target: &str) -> Facts {
-    let begun = begun(pass, target);
-    if !begun.iter().all(|i| i.is_serving(pass.sectioned)) {
-        return Facts::Lost;
-    }
-    if begun.len() < pass.limits.replicas {
-        return Facts::Met(Rest::Add);
-    }
-    // What is stable already needs no other bake.
-    let proven = pass.stable_revision() == Some(target);
-    let since = pass.stages.get(&number).and_then(|s| s.since.clone());
-    let bake = if proven {
-        0
-    } else {
-        pass.pipeline.spec.strategy.bake_seconds
-    };
-    let over = since.map_or(pass.now, |since| moment::after(since.0, bake));
-    if over > pass.now && bake > 0 {
-        pass.wake_at(over);
-        return Facts::Waiting;
-    }
-    Facts::Met(Rest::Nothing)
-}
-
-/// Finalizing: on every host that can be reached nothing of another revision is left, but for what
-/// could not be removed.
-fn finalized(pass: &Pass<'_>, target: &str) -> Facts {
-    let failing = |instance: &Instance| {
-        let name = instance.name.to_string();
-        pass.observed
-            .failures
-            .iter()
-            .any(|f| f.place == instance.host && f.step == format!("remove {name}"))
-    };
-    let left = pass
-        .instances
-        .iter()
-        .any(|i| i.revision() != target && i.container().is_some() && !failing(i));
-    if left {
-        Facts::Waiting
-    } else {
-        Facts::Met(Rest::Nothing)
-    }
-}
-
-/// RollingBack: the stable revision does all the work and nothing else gets any.
-fn rolled_back(pass: &mut Pass<'_>, target: &str) -> Facts {
-    let late = pass.current.and_then(|number| late(pass, number)).is_some();
-    if stable_has_failed(pass) || late {
-        return Facts::Failed;
-    }
-    let live = pass
-        .instances
-        .iter()
-        .any(|i| i.revision() == target && (i.is_live() || i.is_leaving()));
-    if stable_is_whole(pass) && !live {
-        Facts::Met(Rest::Nothing)
-    } else {
-        Facts::Waiting
-    }
-}
-
-fn stable_holders(pass: &Pass<'_>) -> Vec<Option<usize>> {
-    let Some(stable) = pass.stable_revision() else {
-        return Vec::new();
-    };
-    intents::wanted_slots(pass)
-        .map(|slot| pass.holder(stable, slot))
-        .collect()
-}
-
-fn stable_is_whole(pass: &Pass<'_>) -> bool {
-    stable_holders(pass)
-        .into_iter()
-        .all(|holder| holder.is_some_and(|index| pass.instances[index].is_serving(pass.sectioned)))
-}
-
-/// True when an instance of the release to return to fails itself.
-fn stable_has_failed(pass: &mut Pass<'_>) -> bool {
-    let mut failed = false;
-    for index in stable_holders(pass).into_iter().flatten() {
-        let instance = &pass.instances[index];
-        // One that was stopped for the rollout, or by hand, is only about to be started.
-        let trying = matches!(
-            instance.state,
-            InstanceState::Starting | InstanceState::Warming | InstanceState::BackOff
-        );
-        if trying && trial::failure(pass, index, 0).is_some() {
-            failed = true;
-        }
-    }
-    failed
 }
 
 /// The network of a host, if the namespace has one there.

@@ -93,7 +93,11 @@ pub(crate) enum Restarts {
 
 /// Judges Docker's restarts of an instance that serves. Its record holds their number and the time
 /// at which the span began.
-pub(crate) fn restarts(instance: &Instance, container: &ContainerFacts, now: Timestamp) -> Restarts {
+pub(crate) fn restarts(
+    instance: &Instance,
+    container: &ContainerFacts,
+    now: Timestamp,
+) -> Restarts {
     let Some(past) = instance
         .past
         .as_ref()

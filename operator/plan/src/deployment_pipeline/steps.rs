@@ -137,7 +137,7 @@ fn restore(pass: &Pass<'_>, index: usize, steps: &mut Ordered) {
 fn forget_lost(pass: &mut Pass<'_>, index: usize) {
     let held = pass
         .holder(
-            &pass.instances[index].revision().to_owned(),
+            pass.instances[index].revision(),
             pass.instances[index].name.slot,
         )
         .is_some();
@@ -176,7 +176,9 @@ fn create(pass: &mut Pass<'_>, index: usize, steps: &mut Ordered) {
     if !tagged && tag.is_none() {
         pass.trouble(
             Reason::ImageMissing,
-            format!("host {host} does not have the image of revision {revision} any more; load it there"),
+            format!(
+                "host {host} does not have the image of revision {revision} any more; load it there"
+            ),
         );
         return;
     }
@@ -200,7 +202,9 @@ fn run(pass: &mut Pass<'_>, index: usize, policy: Policy, steps: &mut Ordered) {
     match container.state {
         ContainerState::Created => {
             pass.instances[index].state = InstanceState::Starting;
-            steps.start.extend(container::start(pass, &pass.instances[index]));
+            steps
+                .start
+                .extend(container::start(pass, &pass.instances[index]));
         }
         ContainerState::Running | ContainerState::Paused => {
             keep_running(pass, index, &container, policy, steps);
@@ -301,7 +305,10 @@ fn crash_loop(pass: &mut Pass<'_>, index: usize, container: &ContainerFacts) {
         .map_or_else(String::new, |code| format!(" with {code}"));
     pass.trouble(
         Reason::CrashLoop,
-        format!("{name} exits again and again{code}; see `mooring logs {}`", super::pass::name_of(pass.pipeline)),
+        format!(
+            "{name} exits again and again{code}; see `mooring logs {}`",
+            super::pass::name_of(pass.pipeline)
+        ),
     );
 }
 
@@ -357,13 +364,7 @@ fn revive(pass: &mut Pass<'_>, index: usize, container: &ContainerFacts, steps: 
 }
 
 /// Takes an instance out: policy, traffic, stop, and what comes after.
-fn retire(
-    pass: &mut Pass<'_>,
-    index: usize,
-    permitted: bool,
-    after: After,
-    steps: &mut Ordered,
-) {
+fn retire(pass: &mut Pass<'_>, index: usize, permitted: bool, after: After, steps: &mut Ordered) {
     let Some(container) = pass.instances[index].container().cloned() else {
         pass.instances[index].forgotten = true;
         return;
@@ -415,9 +416,7 @@ fn mark(instance: &mut Instance, after: After, live: bool) {
         (After::KeepFailed, _) => InstanceState::Failed,
         (After::Keep, true) => InstanceState::Draining,
         (After::Keep, false) => InstanceState::Stopped,
-        (After::Remove, true) if instance.state != InstanceState::Failed => {
-            InstanceState::Draining
-        }
+        (After::Remove, true) if instance.state != InstanceState::Failed => InstanceState::Draining,
         (After::Remove, true | false) => InstanceState::Removing,
     };
 }
@@ -469,7 +468,9 @@ fn keep_images(pass: &mut Pass<'_>, host: &str, steps: &mut Ordered) {
                 .any(|f| f.place == host && f.step == step.to_string())
         });
         let revision = pass.revision(number).unwrap_or_default().to_owned();
-        let known = pass.host(host).is_some_and(|facts| facts.images.known().is_some());
+        let known = pass
+            .host(host)
+            .is_some_and(|facts| facts.images.known().is_some());
         if failed && known && !image::has_tag(pass, host, &revision) {
             let release = pass.release_name(number);
             pass.trouble(
@@ -488,10 +489,15 @@ fn leftovers(pass: &Pass<'_>, host: &str, steps: &mut Ordered) {
             i.host == host
                 && i.name == *name
                 && !i.forgotten
-                && matches!(i.intent, Intent::Run { .. } | Intent::Reserve | Intent::Leave)
+                && matches!(
+                    i.intent,
+                    Intent::Run { .. } | Intent::Reserve | Intent::Leave
+                )
         });
         if !awaited {
-            steps.remove.push(Step::RemoveLeftovers { name: name.clone() });
+            steps
+                .remove
+                .push(Step::RemoveLeftovers { name: name.clone() });
         }
     }
 }

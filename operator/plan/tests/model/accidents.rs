@@ -62,7 +62,14 @@ fn a_lost_network_is_followed_by_new_attempts() {
     assert!(world.rest(60), "{}", world.trace());
     world.host("a").network = Some("net-2".to_owned());
     healed(&mut world, 2);
-    assert!(world.hosts["a"].containers.values().all(|c| c.instance.attempt == 2), "{}", world.trace());
+    assert!(
+        world.hosts["a"]
+            .containers
+            .values()
+            .all(|c| c.instance.attempt == 2),
+        "{}",
+        world.trace()
+    );
 }
 
 #[test]
@@ -90,14 +97,28 @@ fn a_foreign_container_in_the_way_is_not_touched() {
         let mut ahead = world.clone();
         ahead.until("the new one exists", |w| w.hosts["a"].containers.len() == 2);
         let old = first(&ahead);
-        let new = ahead.hosts["a"].containers.iter().find(|(id, _)| **id != old);
+        let new = ahead.hosts["a"]
+            .containers
+            .iter()
+            .find(|(id, _)| **id != old);
         new.map(|(_, c)| c.name.clone()).unwrap()
     };
     world.host("a").foreign.insert(name, "f".repeat(64));
     assert!(!world.rest(20), "{}", world.trace());
     world.assert_sound();
-    let status = world.pipeline.as_ref().and_then(|p| p.status.clone()).unwrap();
-    assert!(status.conditions.iter().any(|c| c.reason == crds::Reason::ForeignObject), "{}", world.trace());
+    let status = world
+        .pipeline
+        .as_ref()
+        .and_then(|p| p.status.clone())
+        .unwrap();
+    assert!(
+        status
+            .conditions
+            .iter()
+            .any(|c| c.reason == crds::Reason::ForeignObject),
+        "{}",
+        world.trace()
+    );
     world.host("a").foreign.clear();
     assert!(world.rest(200), "{}", world.trace());
     assert_eq!(world.summary(), "Serving shop-2");
@@ -114,8 +135,15 @@ fn an_unreachable_host_freezes_a_rollout_and_counts_for_no_deadline() {
     let done = world.done.len();
     world.rest(500);
     world.assert_sound();
-    assert!(!world.done[done..].iter().any(|s| s.ends_with("on b")), "{}", world.trace());
-    assert_eq!(condition(&world, ConditionType::Reconciling), ConditionStatus::True);
+    assert!(
+        !world.done[done..].iter().any(|s| s.ends_with("on b")),
+        "{}",
+        world.trace()
+    );
+    assert_eq!(
+        condition(&world, ConditionType::Reconciling),
+        ConditionStatus::True
+    );
     world.host("b").reachable = true;
     assert!(world.rest(300), "{}", world.trace());
     world.assert_at_rest();
@@ -130,8 +158,15 @@ fn a_silent_proxy_freezes_its_host() {
     world.release("shop:2", App::good());
     world.rest(200);
     world.assert_sound();
-    assert!(!world.done.iter().any(|s| s.starts_with("create default") && s.contains("0-1 at") && s.contains("10.210.0.4")));
-    assert_eq!(condition(&world, ConditionType::Available), ConditionStatus::Unknown, "{}", world.trace());
+    assert!(!world.done.iter().any(|s| s.starts_with("create default")
+        && s.contains("0-1 at")
+        && s.contains("10.210.0.4")));
+    assert_eq!(
+        condition(&world, ConditionType::Available),
+        ConditionStatus::Unknown,
+        "{}",
+        world.trace()
+    );
     world.host("a").proxy_reachable = true;
     assert!(world.rest(300), "{}", world.trace());
     assert_eq!(world.summary(), "Serving shop-2");
@@ -145,7 +180,10 @@ fn a_crash_loop_is_backed_off_and_shown() {
     let before = world.done.len();
     world.rest(1200);
     world.assert_sound();
-    let starts = world.done[before..].iter().filter(|s| s.starts_with("start")).count();
+    let starts = world.done[before..]
+        .iter()
+        .filter(|s| s.starts_with("start"))
+        .count();
     assert!((2..=8).contains(&starts), "{starts}\n{}", world.trace());
     world.host("a").containers.get_mut(&id).unwrap().app = App::good();
     healed(&mut world, 2);
@@ -161,7 +199,11 @@ fn an_erased_status_leads_to_the_same_containers() {
         for release in other.releases.values_mut() {
             release.status = None;
         }
-        assert!(world.rest(300) && other.rest(300), "{when}: {}", other.trace());
+        assert!(
+            world.rest(300) && other.rest(300),
+            "{when}: {}",
+            other.trace()
+        );
         world.assert_at_rest();
         other.assert_at_rest();
         let names = |world: &World| -> Vec<(String, u32)> {
@@ -187,4 +229,57 @@ fn lost_releases_are_made_again_and_adopt_what_runs() {
     assert_eq!(world.summary(), "Serving shop-2");
     let after: Vec<String> = world.hosts["a"].containers.keys().cloned().collect();
     assert_eq!(before, after, "{}", world.trace());
+}
+
+#[test]
+fn a_foreign_endpoint_is_named_and_an_address_that_it_took_is_given_up() {
+    let mut world = installed(&["a"], 2);
+    let id = first(&world);
+    let now = world.now;
+    let host = world.host("a");
+    let taken = host.containers[&id].address;
+    host.containers.get_mut(&id).unwrap().halt(now);
+    host.intruders.insert("debug".to_owned(), taken);
+    assert!(world.rest(120), "{}", world.trace());
+    world.assert_at_rest();
+    assert_eq!(world.answering(), 2, "{}", world.trace());
+    assert!(!world.hosts["a"].containers.contains_key(&id));
+    let status = world
+        .pipeline
+        .as_ref()
+        .and_then(|p| p.status.clone())
+        .unwrap();
+    let ready = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == ConditionType::Ready)
+        .unwrap();
+    assert_eq!(ready.status, ConditionStatus::True);
+    assert!(
+        ready.message.contains("debug on host a"),
+        "{}",
+        ready.message
+    );
+}
+
+#[test]
+fn an_unreachable_host_is_named_while_nothing_else_happens() {
+    let mut world = installed(&["a", "b"], 2);
+    world.host("b").reachable = false;
+    assert!(world.rest(120), "{}", world.trace());
+    world.assert_sound();
+    let status = world
+        .pipeline
+        .as_ref()
+        .and_then(|p| p.status.clone())
+        .unwrap();
+    let ready = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == ConditionType::Ready)
+        .unwrap();
+    assert_eq!(ready.reason, crds::Reason::Unreachable, "{}", world.trace());
+    assert!(ready.message.contains("host b"), "{}", ready.message);
+    world.host("b").reachable = true;
+    healed(&mut world, 2);
 }

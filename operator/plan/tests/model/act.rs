@@ -36,7 +36,8 @@ impl World {
                 }
             }
         }
-        self.events.extend(plan.events.iter().map(ToString::to_string));
+        self.events
+            .extend(plan.events.iter().map(ToString::to_string));
     }
 
     fn is_dead(&mut self) -> bool {
@@ -85,12 +86,15 @@ impl World {
     fn write(&mut self, record: &Record) {
         for (name, status) in &record.releases {
             let Some(release) = self.releases.get_mut(name) else {
-                self.broken.push(format!("a status for {name}, which does not exist"));
+                self.broken
+                    .push(format!("a status for {name}, which does not exist"));
                 continue;
             };
             let stored = stored(status);
             if stored != *status {
-                self.broken.push(format!("the status of {name} does not survive being stored"));
+                self.broken.push(format!(
+                    "the status of {name} does not survive being stored"
+                ));
             }
             release.status = Some(stored);
         }

@@ -112,5 +112,6 @@ pub fn millis(from: Timestamp, to: Timestamp) -> i64 {
 
 /// So many milliseconds later.
 pub fn later(time: Timestamp, millis: i64) -> Timestamp {
-    time.checked_add(SignedDuration::from_millis(millis)).unwrap()
+    time.checked_add(SignedDuration::from_millis(millis))
+        .unwrap()
 }

@@ -11,7 +11,8 @@ impl World {
     /// Does a step and notes every promise that it breaks.
     pub fn guarded(&mut self, host: &str, step: &Step) -> Result<(), (FailureClass, String)> {
         if !self.hosts.get(host).is_some_and(|h| h.reachable) {
-            self.broken.push(format!("{step} on {host}, which is not known"));
+            self.broken
+                .push(format!("{step} on {host}, which is not known"));
             return Err((FailureClass::Unknown, "cut".to_owned()));
         }
         self.before(host, step);
@@ -25,13 +26,16 @@ impl World {
             ));
         }
         if after == 0 && before > 0 && floor > 0 {
-            self.broken.push(format!("{step} on {host} takes the last one"));
+            self.broken
+                .push(format!("{step} on {host} takes the last one"));
         }
         outcome
     }
 
     fn before(&mut self, host: &str, step: &Step) {
-        let Some(facts) = self.hosts.get(host) else { return };
+        let Some(facts) = self.hosts.get(host) else {
+            return;
+        };
         let mut broken = Vec::new();
         match step {
             Step::StopContainer { id, .. } | Step::RemoveContainer { id, .. } => {
@@ -92,12 +96,17 @@ impl World {
 
     /// How many instances answer requests.
     pub fn answering(&self) -> usize {
-        self.hosts.values().map(|h| h.answering(self.now).len()).sum()
+        self.hosts
+            .values()
+            .map(|h| h.answering(self.now).len())
+            .sum()
     }
 
     /// The promised minimum.
     pub fn floor(&self) -> usize {
-        let Some(pipeline) = &self.pipeline else { return 0 };
+        let Some(pipeline) = &self.pipeline else {
+            return 0;
+        };
         if pipeline.metadata.deletion_timestamp.is_some() || pipeline.spec.traffic.is_none() {
             return 0;
         }

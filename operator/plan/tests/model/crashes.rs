@@ -18,7 +18,12 @@ fn survives(flow: &str, begin: &dyn Fn() -> World) {
         world.dies_after = None;
         assert!(world.rest(600), "{flow} after {effects}: {}", world.trace());
         world.assert_sound();
-        assert_eq!(shape(&world), expected, "{flow} after {effects}: {}", world.trace());
+        assert_eq!(
+            shape(&world),
+            expected,
+            "{flow} after {effects}: {}",
+            world.trace()
+        );
         if !reached {
             break;
         }
@@ -69,7 +74,13 @@ fn an_update_survives() {
 fn a_rollback_survives() {
     survives("rollback", &|| {
         let mut world = installed(&["a"], 2);
-        world.release("shop:2", App { unready_after: Some(8_000), ..App::good() });
+        world.release(
+            "shop:2",
+            App {
+                unready_after: Some(8_000),
+                ..App::good()
+            },
+        );
         world
     });
 }

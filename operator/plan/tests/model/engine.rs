@@ -20,6 +20,8 @@ pub struct Host {
     pub containers: BTreeMap<String, Container>,
     /// Names that something foreign holds, with its ID.
     pub foreign: BTreeMap<String, String>,
+    /// Foreign endpoints on the namespace's network, with their addresses.
+    pub intruders: BTreeMap<String, Ipv4Addr>,
     pub images: BTreeMap<String, String>,
     pub section: Option<Section>,
     pub version: u64,
@@ -60,6 +62,7 @@ impl Host {
             network: Some("net-1".to_owned()),
             containers: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            intruders: BTreeMap::new(),
             images: BTreeMap::new(),
             section: None,
             version: 0,
@@ -82,7 +85,10 @@ impl Host {
             .iter()
             .filter(|(_, (state, _, _))| *state == InstanceState::Draining)
             .filter_map(|(name, (_, _, since))| {
-                let busy = self.containers.values().find(|c| c.instance.to_string() == *name)?;
+                let busy = self
+                    .containers
+                    .values()
+                    .find(|c| c.instance.to_string() == *name)?;
                 Some(later(*since, busy.app.busy_for))
             });
         containers.chain(flights).filter(|at| *at > now).min()
@@ -117,7 +123,8 @@ impl Host {
             .filter(|c| {
                 c.state == ContainerState::Running
                     && matches!(self.served(c), Some((InstanceState::Routed, _)))
-                    && c.started.is_some_and(|s| c.app.ready_since(s, now).is_some())
+                    && c.started
+                        .is_some_and(|s| c.app.ready_since(s, now).is_some())
             })
             .map(|c| c.instance.to_string())
             .collect()
@@ -129,10 +136,9 @@ impl Host {
         section.version = self.version;
         let mut entered = BTreeMap::new();
         for entry in &section.instances {
-            let old = self
-                .entered
-                .get(&entry.name)
-                .filter(|(state, started, _)| *state == entry.state && *started == entry.started_at);
+            let old = self.entered.get(&entry.name).filter(|(state, started, _)| {
+                *state == entry.state && *started == entry.started_at
+            });
             let since = old.map_or(now, |(_, _, since)| *since);
             entered.insert(
                 entry.name.clone(),
@@ -187,7 +193,11 @@ impl Container {
                     let ran = self.started.map_or(0, |started| millis(started, at));
                     self.end(at, 1);
                     if self.policy == RestartPolicy::Always {
-                        self.pause = if ran > 10_000 { 100 } else { (self.pause * 2).min(60_000) };
+                        self.pause = if ran > 10_000 {
+                            100
+                        } else {
+                            (self.pause * 2).min(60_000)
+                        };
                         self.state = ContainerState::Restarting;
                         self.restarts_at = Some(later(at, self.pause));
                     }
@@ -203,7 +213,10 @@ impl Container {
 
     fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let app = (self.state == ContainerState::Running)
-            .then(|| self.started.and_then(|started| self.app.next_change(started, now)))
+            .then(|| {
+                self.started
+                    .and_then(|started| self.app.next_change(started, now))
+            })
             .flatten();
         [self.stops_at, self.restarts_at, app]
             .into_iter()

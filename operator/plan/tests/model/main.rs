@@ -3,6 +3,11 @@
 //! Time is driven, every effect takes hold at once or is cut where a test says so, and every step
 //! is held against the promises before and after. Nothing here does I/O.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a model that is wrong about itself shall fail at once"
+)]
+
 mod accidents;
 mod act;
 mod app;

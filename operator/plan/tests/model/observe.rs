@@ -9,9 +9,7 @@ use crds::release::{ConfigKind, ConfigRef, HostImage, ReleaseImage};
 use crds::{DeploymentPipeline, Reason};
 use plan::Fact;
 use plan::deployment_pipeline::{Observed, Target, Unresolved};
-use plan::fact::{
-    ContainerFacts, ContainerState, HostFacts, NetworkFacts, ProxyFacts, Readiness,
-};
+use plan::fact::{ContainerFacts, ContainerState, HostFacts, NetworkFacts, ProxyFacts, Readiness};
 use routes::InstanceState;
 
 use crate::engine::{Container, Host};
@@ -70,7 +68,7 @@ impl World {
             network: Fact::Known(host.network.as_ref().map(|id| NetworkFacts {
                 id: id.clone(),
                 subnet: "10.210.0.0/22".to_owned(),
-                foreign: BTreeMap::new(),
+                foreign: host.intruders.clone(),
             })),
             containers: Fact::Known(
                 host.containers
@@ -111,7 +109,13 @@ impl World {
             .containers
             .values()
             .map(|c| c.address)
-            .chain(host.section.iter().flat_map(|s| &s.instances).map(|i| i.address))
+            .chain(
+                host.section
+                    .iter()
+                    .flat_map(|s| &s.instances)
+                    .map(|i| i.address),
+            )
+            .chain(host.intruders.values().copied())
             .chain(recorded)
             .collect();
         (2..700_u32)
@@ -156,14 +160,19 @@ impl World {
         let Some(started) = c.started.filter(|_| c.state == ContainerState::Running) else {
             return never();
         };
-        let traffic = self.pipeline.as_ref().is_some_and(|p| p.spec.traffic.is_some());
+        let traffic = self
+            .pipeline
+            .as_ref()
+            .is_some_and(|p| p.spec.traffic.is_some());
         if !traffic {
             return Readiness::Ready(started);
         }
         if !host.proxy_reachable {
             return Readiness::Unknown("the proxy does not answer".to_owned());
         }
-        let checked = host.served(c).filter(|(state, _)| *state != InstanceState::Draining);
+        let checked = host
+            .served(c)
+            .filter(|(state, _)| *state != InstanceState::Draining);
         if checked.is_none() {
             return never();
         }

@@ -215,14 +215,21 @@ fn ends_well(mut world: World) -> Result<(), TestCaseError> {
     prop_assert!(rested, "it does not come to rest\n{}", world.trace());
     prop_assert!(world.broken.is_empty(), "{}", world.trace());
     world.assert_at_rest();
-    let replicas = world.pipeline.as_ref().map_or(0, |p| p.spec.replicas as usize);
+    let replicas = world
+        .pipeline
+        .as_ref()
+        .map_or(0, |p| p.spec.replicas as usize);
     prop_assert_eq!(world.answering(), replicas, "{}", world.trace());
     let ready = condition(&world, ConditionType::Ready);
     prop_assert_eq!(ready, ConditionStatus::True, "{}", world.trace());
     let left: usize = world.hosts.values().map(|h| h.containers.len()).sum();
     prop_assert_eq!(left, replicas, "{}", world.trace());
     for release in world.releases.values() {
-        let moving = release.status.iter().flat_map(|s| &s.stages).any(|s| s.outcome.is_none());
+        let moving = release
+            .status
+            .iter()
+            .flat_map(|s| &s.stages)
+            .any(|s| s.outcome.is_none());
         prop_assert!(!moving, "{}", world.trace());
     }
     Ok(())

@@ -7,7 +7,11 @@ use crate::app::App;
 use crate::world::World;
 
 pub fn condition(world: &World, type_: ConditionType) -> ConditionStatus {
-    let status = world.pipeline.as_ref().and_then(|p| p.status.clone()).unwrap();
+    let status = world
+        .pipeline
+        .as_ref()
+        .and_then(|p| p.status.clone())
+        .unwrap();
     status
         .conditions
         .iter()
@@ -17,7 +21,14 @@ pub fn condition(world: &World, type_: ConditionType) -> ConditionStatus {
 }
 
 pub fn outcome(world: &World, release: &str) -> Option<Outcome> {
-    world.releases.get(release)?.status.as_ref()?.stages.first()?.outcome
+    world
+        .releases
+        .get(release)?
+        .status
+        .as_ref()?
+        .stages
+        .first()?
+        .outcome
 }
 
 /// A pipeline that is out, with so many replicas.
@@ -33,8 +44,14 @@ pub fn installed(hosts: &[&str], replicas: u32) -> World {
 fn an_install_comes_to_rest_and_serves() {
     let world = installed(&["a"], 3);
     assert_eq!(world.summary(), "Serving shop-1");
-    assert_eq!(condition(&world, ConditionType::Ready), ConditionStatus::True);
-    assert_eq!(condition(&world, ConditionType::Available), ConditionStatus::True);
+    assert_eq!(
+        condition(&world, ConditionType::Ready),
+        ConditionStatus::True
+    );
+    assert_eq!(
+        condition(&world, ConditionType::Available),
+        ConditionStatus::True
+    );
 }
 
 #[test]
@@ -56,10 +73,22 @@ fn a_release_that_never_becomes_ready_is_undone() {
     world.assert_at_rest();
     assert_eq!(outcome(&world, "shop-2"), Some(Outcome::RolledBack));
     assert_eq!(world.answering(), 3);
-    assert_eq!(condition(&world, ConditionType::Ready), ConditionStatus::False);
-    assert_eq!(condition(&world, ConditionType::Stalled), ConditionStatus::True);
-    assert_eq!(condition(&world, ConditionType::Reconciling), ConditionStatus::False);
-    assert_eq!(condition(&world, ConditionType::Available), ConditionStatus::True);
+    assert_eq!(
+        condition(&world, ConditionType::Ready),
+        ConditionStatus::False
+    );
+    assert_eq!(
+        condition(&world, ConditionType::Stalled),
+        ConditionStatus::True
+    );
+    assert_eq!(
+        condition(&world, ConditionType::Reconciling),
+        ConditionStatus::False
+    );
+    assert_eq!(
+        condition(&world, ConditionType::Available),
+        ConditionStatus::True
+    );
 }
 
 #[test]
@@ -69,12 +98,25 @@ fn a_release_that_fails_in_its_bake_is_undone_by_starting_the_stopped_ones() {
     world.release("shop:2", App::exits(9_000));
     assert!(world.rest(300), "{}", world.trace());
     world.assert_at_rest();
-    assert_eq!(outcome(&world, "shop-2"), Some(Outcome::RolledBack), "{}", world.trace());
+    assert_eq!(
+        outcome(&world, "shop-2"),
+        Some(Outcome::RolledBack),
+        "{}",
+        world.trace()
+    );
     assert_eq!(world.answering(), 3);
     for id in before {
-        assert!(world.hosts["a"].containers.contains_key(&id), "{}", world.trace());
+        assert!(
+            world.hosts["a"].containers.contains_key(&id),
+            "{}",
+            world.trace()
+        );
     }
-    assert!(world.events.iter().any(|e| e.contains("last words")), "{:?}", world.events);
+    assert!(
+        world.events.iter().any(|e| e.contains("last words")),
+        "{:?}",
+        world.events
+    );
 }
 
 #[test]
@@ -117,7 +159,12 @@ fn a_newer_release_in_the_middle_takes_over() {
         world.release("shop:3", App::good());
         assert!(world.rest(300), "{when}: {}", world.trace());
         world.assert_at_rest();
-        assert_eq!(world.summary(), "Serving shop-3", "{when}: {}", world.trace());
+        assert_eq!(
+            world.summary(),
+            "Serving shop-3",
+            "{when}: {}",
+            world.trace()
+        );
         assert_eq!(world.answering(), 3, "{when}");
         let second = outcome(&world, "shop-2");
         assert!(
@@ -169,7 +216,12 @@ fn an_install_that_fails_goes_on_and_a_better_release_replaces_it() {
     world.apps.insert("shop:1".to_owned(), App::exits(100));
     assert!(!world.rest(400), "{}", world.trace());
     world.assert_sound();
-    assert_eq!(condition(&world, ConditionType::Stalled), ConditionStatus::True, "{}", world.trace());
+    assert_eq!(
+        condition(&world, ConditionType::Stalled),
+        ConditionStatus::True,
+        "{}",
+        world.trace()
+    );
     let starts = world.done.iter().filter(|s| s.starts_with("start")).count();
     assert!((8..=20).contains(&starts), "{starts}\n{}", world.trace());
     world.release("shop:2", App::good());
@@ -182,10 +234,16 @@ fn an_install_that_fails_goes_on_and_a_better_release_replaces_it() {
 #[test]
 fn an_install_that_takes_longer_than_its_deadline_serves_when_it_is_ready() {
     let mut world = World::new(&["a"], 2);
-    let slow = App { ready_after: Some(200_000), ..App::good() };
+    let slow = App {
+        ready_after: Some(200_000),
+        ..App::good()
+    };
     world.apps.insert("shop:1".to_owned(), slow);
     assert!(!world.rest(100), "{}", world.trace());
-    assert_eq!(condition(&world, ConditionType::Stalled), ConditionStatus::True);
+    assert_eq!(
+        condition(&world, ConditionType::Stalled),
+        ConditionStatus::True
+    );
     assert!(world.rest(300), "{}", world.trace());
     world.assert_at_rest();
     assert_eq!(world.summary(), "Serving shop-1");
@@ -199,13 +257,24 @@ fn an_image_that_is_missing_leaves_what_runs() {
     world.assert_at_rest();
     assert_eq!(world.releases.len(), 1);
     assert_eq!(world.answering(), 2);
-    assert_eq!(condition(&world, ConditionType::Stalled), ConditionStatus::True);
-    assert_eq!(condition(&world, ConditionType::Available), ConditionStatus::True);
+    assert_eq!(
+        condition(&world, ConditionType::Stalled),
+        ConditionStatus::True
+    );
+    assert_eq!(
+        condition(&world, ConditionType::Available),
+        ConditionStatus::True
+    );
     let id = world.hosts["a"].containers.keys().next().cloned().unwrap();
     let now = world.now;
     world.host("a").containers.get_mut(&id).unwrap().halt(now);
     assert!(world.rest(60), "{}", world.trace());
-    assert_eq!(world.answering(), 2, "it is healed all the same\n{}", world.trace());
+    assert_eq!(
+        world.answering(),
+        2,
+        "it is healed all the same\n{}",
+        world.trace()
+    );
 }
 
 #[test]
@@ -214,8 +283,16 @@ fn configuration_is_kept_before_anything_runs_and_a_change_of_it_is_a_release() 
     world.config.insert("settings".to_owned(), "a".to_owned());
     assert!(world.rest(100), "{}", world.trace());
     world.assert_at_rest();
-    let kept = world.done.iter().position(|s| s.starts_with("keep ConfigMap")).unwrap();
-    let created = world.done.iter().position(|s| s.starts_with("create default")).unwrap();
+    let kept = world
+        .done
+        .iter()
+        .position(|s| s.starts_with("keep ConfigMap"))
+        .unwrap();
+    let created = world
+        .done
+        .iter()
+        .position(|s| s.starts_with("create default"))
+        .unwrap();
     assert!(kept < created);
     world.config.insert("settings".to_owned(), "b".to_owned());
     assert!(world.rest(100), "{}", world.trace());
@@ -273,8 +350,16 @@ fn batches_are_as_large_as_surge_and_unavailable_allow() {
 #[test]
 fn a_rollback_whose_target_fails_keeps_what_serves_and_tries_on() {
     let mut world = installed(&["a"], 2);
-    world.release("shop:2", App { unready_after: Some(8_000), ..App::good() });
-    world.until("the old ones are stopped", |w| w.summary().starts_with("Baking"));
+    world.release(
+        "shop:2",
+        App {
+            unready_after: Some(8_000),
+            ..App::good()
+        },
+    );
+    world.until("the old ones are stopped", |w| {
+        w.summary().starts_with("Baking")
+    });
     for container in world.host("a").containers.values_mut() {
         if container.state == plan::fact::ContainerState::Exited {
             container.app = App::exits(10);
@@ -282,7 +367,12 @@ fn a_rollback_whose_target_fails_keeps_what_serves_and_tries_on() {
     }
     assert!(!world.rest(200), "{}", world.trace());
     world.assert_sound();
-    assert_eq!(world.summary(), "Rollback of shop-2 cannot be finished", "{}", world.trace());
+    assert_eq!(
+        world.summary(),
+        "Rollback of shop-2 cannot be finished",
+        "{}",
+        world.trace()
+    );
     for container in world.host("a").containers.values_mut() {
         container.app.exits_after = None;
     }
@@ -294,12 +384,18 @@ fn a_rollback_whose_target_fails_keeps_what_serves_and_tries_on() {
 #[test]
 fn a_refused_start_is_a_failure_with_its_words() {
     let mut world = installed(&["a"], 1);
-    world.refused.push("start default.shop.default.main.".to_owned());
+    world
+        .refused
+        .push("start default.shop.default.main.".to_owned());
     world.release("shop:2", App::good());
     assert!(world.rest(300), "{}", world.trace());
     world.assert_sound();
     assert_eq!(outcome(&world, "shop-2"), Some(Outcome::RolledBack));
-    assert!(world.summary().contains("the Engine refuses"), "{}", world.summary());
+    assert!(
+        world.summary().contains("the Engine refuses"),
+        "{}",
+        world.summary()
+    );
 }
 
 #[test]

@@ -67,7 +67,10 @@ impl World {
             releases: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             config: BTreeMap::new(),
-            hosts: hosts.iter().map(|name| ((*name).to_owned(), Host::new())).collect(),
+            hosts: hosts
+                .iter()
+                .map(|name| ((*name).to_owned(), Host::new()))
+                .collect(),
             apps: BTreeMap::new(),
             failures: Vec::new(),
             done: Vec::new(),

@@ -40,7 +40,12 @@ fn every_pair_is_as_the_table_says() {
     let rows: Vec<Vec<&str>> = text
         .lines()
         .filter_map(|line| line.strip_prefix("//! | "))
-        .map(|line| line.trim_end_matches('|').split('|').map(str::trim).collect())
+        .map(|line| {
+            line.trim_end_matches('|')
+                .split('|')
+                .map(str::trim)
+                .collect()
+        })
         .collect();
     for state in STATES {
         let row = rows
@@ -50,7 +55,11 @@ fn every_pair_is_as_the_table_says() {
         assert_eq!(row.len(), COLUMNS.len() + 1, "{state:?}");
         for (column, classes) in COLUMNS.iter().enumerate() {
             for facts in *classes {
-                assert_eq!(words(next(state, *facts)), row[column + 1], "{state:?} and {facts:?}");
+                assert_eq!(
+                    words(next(state, *facts)),
+                    row[column + 1],
+                    "{state:?} and {facts:?}"
+                );
             }
         }
     }

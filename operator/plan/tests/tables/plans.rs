@@ -1,0 +1,237 @@
+//! One table row per decision that must not change by accident.
+
+use crate::text::check;
+
+#[test]
+fn a_new_pipeline_gets_its_finalizer_then_its_release_and_nothing_else() {
+    check("want a new \n host h1", "add finalizer");
+    check("want a \n host h1", "create release shop-1: shop:a as a");
+    check(
+        "want a \n release 1 a \n host h1 untagged",
+        "tag image aaa as mooring/default/shop:a on h1
+         push section: nothing on h1",
+    );
+}
+
+#[test]
+fn what_is_recorded_is_created_and_what_is_created_is_started() {
+    check(
+        "want a replicas=2 \n release 1 a Preparing \n host h1 \n host h2",
+        "push section: nothing on h1
+         create a.0-1 at 10.210.0.50 on h1
+         push section: nothing on h2
+         create a.1-1 at 10.210.0.50 on h2",
+    );
+    check(
+        "want a \n release 1 a Starting \n host h1 \n h1 a.0-1 created checked =Starting",
+        "push section: nothing on h1
+         start a.0-1 on h1",
+    );
+}
+
+const OLD: &str = "want b minReady=5
+    release 1 a Finalizing Succeeded verified
+    release 2 b Warming
+    host h1";
+
+#[test]
+fn a_new_instance_is_checked_until_it_was_ready_for_long_enough() {
+    check(
+        &format!(
+            "{OLD} \n h1 a.0-1 running always ready@50 routed =Serving \n h1 b.0-1 running =Starting"
+        ),
+        "push section: checked b.0-1, routed a.0-1 on h1",
+    );
+    // Ready for four of five seconds: the old one is disarmed meanwhile.
+    check(
+        &format!(
+            "{OLD} \n h1 a.0-1 running always ready@50 routed =Serving \n h1 b.0-1 running ready@96 checked =Warming"
+        ),
+        "set restart policy of a.0-1 to no on h1",
+    );
+    check(
+        &format!(
+            "{OLD} \n h1 a.0-1 running ready@50 routed =Serving \n h1 b.0-1 running ready@95 checked =Warming"
+        ),
+        "push section: routed b.0-1, draining a.0-1 on h1
+         set restart policy of b.0-1 to always on h1",
+    );
+}
+
+#[test]
+fn traffic_is_given_before_it_is_taken_where_the_old_one_is_not_disarmed() {
+    check(
+        &format!(
+            "{OLD} \n h1 a.0-1 running always ready@50 routed =Serving \n h1 b.0-1 running ready@90 checked =Warming"
+        ),
+        "set restart policy of a.0-1 to no on h1
+         push section: routed a.0-1 b.0-1 on h1
+         set restart policy of b.0-1 to always on h1",
+    );
+}
+
+#[test]
+fn nothing_is_stopped_before_it_is_drained() {
+    let world = |old: &str| {
+        format!(
+            "{OLD} \n h1 a.0-1 {old} =Draining \n h1 b.0-1 running always ready@50 routed =Serving"
+        )
+        .replace("Warming", "Draining")
+    };
+    check(&world("running ready@50 draining flight=2"), "");
+    check(
+        &world("running ready@50 draining"),
+        "stop a.0-1 within 30s on h1",
+    );
+    check(&world("running ready@50 draining stopping"), "");
+    check(
+        &world("running always ready@50 draining"),
+        "set restart policy of a.0-1 to no on h1",
+    );
+}
+
+#[test]
+fn across_hosts_traffic_is_taken_only_after_it_was_acknowledged_elsewhere() {
+    check(
+        "want b minReady=5
+         release 1 a Finalizing Succeeded verified
+         release 2 b Warming
+         host h1 \n host h2
+         h1 a.0-1 running ready@50 routed =Serving
+         h2 b.0-1 running ready@50 checked =Warming",
+        "push section: routed b.0-1 on h2
+         set restart policy of b.0-1 to always on h2",
+    );
+}
+
+#[test]
+fn the_first_failure_undoes_a_release_and_starts_the_old_ones_first() {
+    check(
+        "want b
+         release 1 a Finalizing Succeeded verified
+         release 2 b Baking
+         host h1
+         h1 a.0-1 exited old =Stopped
+         h1 b.0-1 exited routed =Serving",
+        "push section: nothing on h1
+         start a.0-1 on h1",
+    );
+    check(
+        "want b
+         release 1 a Finalizing Succeeded verified
+         release 2 b RollingBack
+         host h1
+         h1 a.0-1 running old ready@99 checked =Warming
+         h1 b.0-1 running unready@98 routed =Failed",
+        "push section: routed a.0-1, draining b.0-1 on h1",
+    );
+}
+
+#[test]
+fn what_a_hand_did_is_undone_in_one_pass() {
+    let steady = "want a replicas=1 \n release 1 a Finalizing Succeeded verified \n host h1";
+    check(
+        &format!("{steady} \n h1 a.0-1 exited always old =Serving"),
+        "push section: nothing on h1
+         start a.0-1 on h1",
+    );
+    check(
+        &format!("{steady} \n h1 a.0-1 paused always old routed =Serving"),
+        "unpause a.0-1 on h1",
+    );
+    check(
+        &format!("{steady} \n h1 a.0-1 restarting old =Serving"),
+        "push section: nothing on h1
+         stop a.0-1 within 30s on h1",
+    );
+}
+
+#[test]
+fn of_two_attempts_the_higher_one_stays() {
+    check(
+        "want a \n release 1 a Finalizing Succeeded verified \n host h1
+         h1 a.0-1 running ready@50 old routed =Serving
+         h1 a.0-2 running always ready@50 old routed =Serving",
+        "push section: routed a.0-2, draining a.0-1 on h1",
+    );
+}
+
+#[test]
+fn no_step_comes_from_an_unknown() {
+    for how in ["unreachable", "mute"] {
+        check(
+            &format!(
+                "want b \n release 1 a Finalizing Succeeded verified \n release 2 b Warming \n host h1 {how}
+                 h1 a.0-1 running always ready@50 =Serving
+                 h1 b.0-1 exited =Warming"
+            ),
+            "",
+        );
+    }
+}
+
+#[test]
+fn a_foreign_name_is_left_alone() {
+    check(
+        "want a \n release 1 a Starting \n host h1 \n foreign h1 a.0-1 \n h1 a.0-1 missing =Starting",
+        "push section: nothing on h1",
+    );
+}
+
+#[test]
+fn scaling_down_takes_the_highest_slots_and_never_the_minimum() {
+    check(
+        "want a replicas=1 \n release 1 a Finalizing Succeeded verified \n host h1
+         h1 a.0-1 running always ready@50 old routed =Serving
+         h1 a.1-1 running ready@50 old routed =Serving",
+        "push section: routed a.0-1, draining a.1-1 on h1",
+    );
+    check(
+        "want a replicas=1 \n release 1 a Finalizing Succeeded verified \n host h1
+         h1 a.0-1 running always unready@99 old routed =Serving
+         h1 a.1-1 running ready@50 old routed =Serving",
+        "push section: checked a.0-1, routed a.1-1 on h1",
+    );
+}
+
+#[test]
+fn a_deletion_takes_policy_then_traffic_then_containers_then_the_record() {
+    let gone = "want a deleted \n release 1 a Finalizing Succeeded verified \n host h1";
+    check(
+        &format!("{gone} \n h1 a.0-1 running always ready@50 routed =Serving"),
+        "set restart policy of a.0-1 to no on h1",
+    );
+    check(
+        &format!("{gone} \n h1 a.0-1 running ready@50 routed =Serving"),
+        "drop section on h1",
+    );
+    check(
+        &format!("{gone} \n h1 a.0-1 running ready@50 flight=1 =Serving"),
+        "",
+    );
+    check(
+        &format!("{gone} \n h1 a.0-1 running ready@50 =Serving"),
+        "stop a.0-1 within 30s on h1",
+    );
+    check(
+        &format!("{gone} \n h1 a.0-1 exited =Draining"),
+        "remove a.0-1 on h1",
+    );
+    check(gone, "untag image mooring/default/shop:a on h1");
+    check(
+        &gone.replace("h1", "h1 untagged"),
+        "drop finalizer of release shop-1
+         drop finalizer",
+    );
+}
+
+#[test]
+fn a_worker_is_stopped_without_a_section() {
+    check(
+        "want b worker \n release 1 a Finalizing Succeeded verified \n release 2 b Shifting \n host h1
+         h1 a.0-1 running ready@50 old =Serving
+         h1 b.0-1 running ready@50 =Warming",
+        "set restart policy of b.0-1 to always on h1
+         stop a.0-1 within 30s on h1",
+    );
+}
