@@ -268,19 +268,19 @@ impl Look<'_> {
             let labels = container.labels.clone().unwrap_or_default();
             match signature::verify(key, ObjectKind::Container, &labels) {
                 Some(signed) => match (signed.role, signed.instance) {
-                    (Role::Instance, Some(instance)) if self.owns(&instance) => ours.push((id, instance)),
+                    (Role::Instance, Some(instance)) if self.owns(&instance) => {
+                        if self.is_itself(container, &instance) {
+                            ours.push((id, instance));
+                        } else {
+                            facts.foreign.extend(held(container, &prefix));
+                        }
+                    }
                     (Role::Helper, Some(instance)) if self.owns(&instance) => {
                         leftovers.insert(instance);
                     }
                     _ => {}
                 },
-                None => {
-                    let names = container.names.iter().flatten();
-                    let held = names.map(|name| name.trim_start_matches('/').to_owned());
-                    facts.foreign.extend(
-                        held.filter(|name| name.starts_with(&prefix)).map(|name| (name, id.clone())),
-                    );
-                }
+                None => facts.foreign.extend(held(container, &prefix)),
             }
         }
         let engine = host.engine().await?;
@@ -296,6 +296,19 @@ impl Look<'_> {
             }
         }
         Ok((ours, leftovers))
+    }
+
+    /// Whether a container with the signed labels of an instance is that instance: it has the name, or it was renamed
+    /// and is the one that the Release recorded. Anything else carries a copy of the labels.
+    fn is_itself(&self, container: &ContainerSummary, instance: &InstanceName) -> bool {
+        let name = instance.to_string();
+        let mut names = container.names.iter().flatten();
+        if names.any(|held| held.trim_start_matches('/') == name) {
+            return true;
+        }
+        let statuses = self.releases.iter().filter_map(|release| release.status.as_ref());
+        let mut recorded = statuses.flat_map(|status| &status.stages).flat_map(|stage| &stage.instances);
+        recorded.any(|recorded| recorded.name == name && Some(&recorded.id) == container.id.as_ref())
     }
 
     fn owns(&self, instance: &InstanceName) -> bool {
@@ -392,6 +405,17 @@ fn listener_error(listener: &routes::Listener) -> Option<String> {
         }
         Listener::Refused { port, message } => Some(format!("port {port}: {message}")),
     }
+}
+
+/// The names in our form that a foreign container holds, and its ID.
+fn held(container: &ContainerSummary, prefix: &str) -> Vec<(String, String)> {
+    let id = container.id.clone().unwrap_or_default();
+    let names = container.names.iter().flatten();
+    names
+        .map(|name| name.trim_start_matches('/').to_owned())
+        .filter(|name| name.starts_with(prefix))
+        .map(|name| (name, id.clone()))
+        .collect()
 }
 
 fn display_name(container: &ContainerSummary) -> String {

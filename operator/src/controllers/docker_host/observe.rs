@@ -219,7 +219,7 @@ impl Look<'_> {
         for summary in all {
             let signed = self.signed(ObjectKind::Container, summary.labels.as_ref());
             match signed.map(|signed| (signed.role, signed)) {
-                Some((Role::Proxy, signed)) => {
+                Some((Role::Proxy, signed)) if is_itself(summary, &signed) => {
                     inventory.proxies.extend(self.proxy(summary, &signed).await?);
                 }
                 Some((Role::Instance, Signed { instance: Some(name), .. })) => {
@@ -227,6 +227,7 @@ impl Look<'_> {
                 }
                 Some((
                     Role::Instance
+                    | Role::Proxy
                     | Role::ProxyState
                     | Role::Bridge
                     | Role::Volume
@@ -369,8 +370,8 @@ impl Look<'_> {
                 port: *port,
                 // The proxy sees no processes but its own; the Engine and this machine may know better.
                 holder: publisher(all, *port)
-                    .or_else(|| holder.clone())
-                    .or_else(|| self.context.machine.listener(*port)),
+                    .or_else(|| self.context.machine.listener(*port))
+                    .or_else(|| holder.clone()),
             },
             other => other.clone(),
         };
@@ -381,6 +382,14 @@ impl Look<'_> {
             listener,
         }
     }
+}
+
+/// Whether a container with the proxy's signed labels is the proxy: it has the name, or it was renamed and holds the
+/// state volume. Anything else carries a copy of the labels.
+fn is_itself(summary: &ContainerSummary, signed: &Signed) -> bool {
+    let mut mounts = summary.mounts.iter().flatten();
+    container_names(summary).any(|name| name == signed.name)
+        || mounts.any(|mount| mount.name.as_deref() == Some(names::PROXY_VOLUME))
 }
 
 /// The container that publishes a port.
