@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bollard::models::{EventMessage, EventMessageTypeEnum};
 use crds::labels;
+use crds::names::InstanceName;
 use futures::StreamExt as _;
 use tracing::{debug, info, warn};
 
@@ -135,6 +136,12 @@ fn hear(host: &Host, links: &Links, event: &EventMessage) {
                 (Some(_) | None, None) | (None, Some(_)) => {
                     if label(labels::ROLE).is_some() {
                         links.wakes.host(&host.name);
+                    }
+                    // Somebody else's container may come under a name that an instance needs, and go again.
+                    for name in ["name", "oldName"].into_iter().filter_map(label) {
+                        if let Some(held) = InstanceName::parse(name.trim_start_matches('/')) {
+                            links.wakes.pipeline(&held.namespace, &held.pipeline);
+                        }
                     }
                 }
             }

@@ -16,6 +16,7 @@ use futures::future::join_all;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use plan::deployment_pipeline::Observed;
+use plan::docker_host::blocks_pipelines;
 use plan::fact::{ContainerFacts, HostFacts, NetworkFacts, ProxyFacts};
 use plan::{Fact, StepFailure};
 
@@ -108,16 +109,17 @@ fn grants(host: &DockerHost, namespace: &str) -> bool {
 /// Why a host cannot be worked with at all, as its own pass found out. A port that is taken and a
 /// proxy or Engine that is away are facts that this pass sees for itself.
 fn blocked(host: &DockerHost) -> Option<(Reason, String)> {
-    let waiting = || Some((Reason::NetworkPending, "the host is not claimed yet".to_owned()));
-    let Some(status) = &host.status else { return waiting() };
+    let unclaimed = || (Reason::NetworkPending, "the host is not claimed yet".to_owned());
+    let Some(status) = &host.status else { return Some(unclaimed()) };
     let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready);
-    match ready {
-        Some(ready) if ready.status == ConditionStatus::False => match ready.reason {
-            Reason::PortTaken | Reason::Unreachable | Reason::ProxyUnreachable => None,
-            reason => Some((reason, ready.message.clone())),
-        },
-        Some(_) if status.host_id.is_some() => None,
-        Some(_) | None => waiting(),
+    let trouble = ready
+        .filter(|ready| ready.status == ConditionStatus::False)
+        .map(|ready| (ready.reason, ready.message.clone()));
+    match trouble {
+        Some((reason, message)) if blocks_pipelines(reason) => Some((reason, message)),
+        // Not claimed: nothing here could carry the host's identity, and the trouble says why.
+        trouble if status.host_id.is_none() => Some(trouble.unwrap_or_else(unclaimed)),
+        Some(_) | None => None,
     }
 }
 
