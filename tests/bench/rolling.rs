@@ -207,10 +207,8 @@ pub async fn failure_to_old(
     let dying = async {
         loop {
             let event = events.next().await?;
-            if event.action == "die"
-                && is_instance(&event)
-                && event.attributes["image"] == IMAGES[1]
-            {
+            // The old ones are stopped in order and end with 0.
+            if event.action == "die" && is_instance(&event) && event.attributes["exitCode"] == "1" {
                 return anyhow::Ok(Instant::now());
             }
         }
