@@ -2,8 +2,17 @@
 //!
 //! Never shipped. It knows the crates under test only by what they show to everyone.
 
+pub mod cable;
+pub mod deployed;
+pub mod docker_cli;
 pub mod fake_engine;
+pub mod images;
+pub mod installation;
+pub mod kubectl;
+pub mod load;
 pub mod picture;
+pub mod program;
 pub mod proxies;
+pub mod request;
 pub mod stop_gate;
 pub mod world;

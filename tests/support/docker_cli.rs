@@ -1,0 +1,88 @@
+//! Real docker against this machine's Engine, as a person would type it.
+//!
+//! Owns the place of the Engine that end-to-end tests use. It must not know Mooring beyond its labels.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use crate::program;
+
+/// The socket of the Engine that end-to-end tests use.
+pub const SOCKET: &str = "/var/run/docker.sock";
+/// The longest time that any call may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command
+        .args(["--host", &format!("unix://{SOCKET}")])
+        .args(arguments)
+        .env_remove("DOCKER_CONTEXT")
+        .env_remove("DOCKER_TLS_VERIFY");
+    command
+}
+
+/// What docker answers, whatever that is.
+pub fn try_docker(arguments: &[&str]) -> Output {
+    program::run(&mut command(arguments), b"", PATIENCE)
+}
+
+/// What docker prints.
+///
+/// # Panics
+/// It failed.
+pub fn docker(arguments: &[&str]) -> String {
+    program::output(&mut command(arguments), PATIENCE)
+}
+
+/// The words that docker prints, such as a list of ids.
+///
+/// # Panics
+/// It failed.
+pub fn words(arguments: &[&str]) -> Vec<String> {
+    let printed = docker(arguments);
+    printed.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The ids of the running containers of a pipeline in the namespace default, in order.
+///
+/// # Panics
+/// The Engine does not answer.
+pub fn running(pipeline: &str) -> Vec<String> {
+    instances(pipeline, &[])
+}
+
+/// The ids of all containers of a pipeline in the namespace default, in order.
+///
+/// # Panics
+/// The Engine does not answer.
+pub fn all(pipeline: &str) -> Vec<String> {
+    instances(pipeline, &["--all"])
+}
+
+fn instances(pipeline: &str, more: &[&str]) -> Vec<String> {
+    let label = format!("label=mooring.dev/pipeline={pipeline}");
+    let name = format!("name=^/default\\.{pipeline}\\.");
+    let fixed = [
+        "ps",
+        "--quiet",
+        "--no-trunc",
+        "--filter",
+        &label,
+        "--filter",
+        &name,
+    ];
+    let arguments: Vec<&str> = fixed.into_iter().chain(more.iter().copied()).collect();
+    let mut ids = words(&arguments);
+    ids.sort();
+    ids
+}
+
+/// The name of a container without its slash.
+///
+/// # Panics
+/// There is no such container.
+pub fn name(container: &str) -> String {
+    let name = docker(&["inspect", "--format", "{{.Name}}", container]);
+    name.trim().trim_start_matches('/').to_owned()
+}
