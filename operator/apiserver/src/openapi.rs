@@ -211,10 +211,13 @@ fn shared_schemas(resources: &[Arc<Resource>], dialect: Dialect, schemas: &mut M
         .find_map(|resource| resource.openapi.pointer("/properties/metadata"))
         .cloned()
         .unwrap_or_else(|| json!({"type": "object"}));
-    let metadata = match dialect {
+    let mut metadata = match dialect {
         Dialect::V2 => v2::simplified(&metadata),
         Dialect::V3 => metadata,
     };
+    metadata["description"] = json!(
+        "ObjectMeta is metadata that all persisted resources must have, which includes all objects users must create."
+    );
     schemas.insert(OBJECT_META.to_owned(), metadata);
     let text = |about: &str| json!({"type": "string", "description": about});
     schemas.insert(

@@ -90,6 +90,52 @@ pub struct Scale {
     pub label_selector_path: Option<FieldPath>,
 }
 
+impl Scale {
+    /// What is wrong with the values that the subresource shows: it could not be served with them.
+    fn validate(&self, object: &Value, errors: &mut Vec<FieldError>) {
+        for path in [&self.spec_replicas_path, &self.status_replicas_path] {
+            let text = path.to_string();
+            match path.find(object) {
+                None => {}
+                Some(Value::Number(number)) if number.is_i64() => {
+                    let replicas = number.as_i64().unwrap_or_default();
+                    if replicas < 0 {
+                        let detail = "should be a non-negative integer";
+                        errors.push(FieldError::invalid(text, replicas, detail));
+                    } else if replicas > i64::from(i32::MAX) {
+                        let detail = format!("should be less than or equal to {}", i32::MAX);
+                        errors.push(FieldError::invalid(text, replicas, detail));
+                    }
+                }
+                Some(other) => {
+                    let detail = accessor_error(&text, other, "int64");
+                    errors.push(FieldError::invalid(text, 0, detail));
+                }
+            }
+        }
+        if let Some(path) = &self.label_selector_path
+            && let Some(other) = path.find(object).filter(|selector| !selector.is_string())
+        {
+            let text = path.to_string();
+            let detail = accessor_error(&text, other, "string");
+            errors.push(FieldError::invalid(text, "", detail));
+        }
+    }
+}
+
+fn accessor_error(path: &str, value: &Value, wanted: &str) -> String {
+    let (shown, found) = match value {
+        Value::Null => ("<nil>".to_owned(), "<nil>"),
+        Value::Bool(flag) => (flag.to_string(), "bool"),
+        Value::Number(number) if number.is_i64() => (number.to_string(), "int64"),
+        Value::Number(number) => (number.to_string(), "float64"),
+        Value::String(text) => (text.clone(), "string"),
+        Value::Array(_) => (value.to_string(), "[]interface {}"),
+        Value::Object(_) => (value.to_string(), "map[string]interface {}"),
+    };
+    format!("{path} accessor error: {shown} is of the type {found}, expected {wanted}")
+}
+
 /// One additional printer column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
@@ -189,6 +235,9 @@ impl Resource {
             return errors;
         };
         errors.extend(structural.validate(new, old));
+        if let Some(scale) = &self.scale {
+            scale.validate(new, &mut errors);
+        }
         if self.builtin {
             errors.extend(self.builtin_errors(new, old));
             return errors;
@@ -197,6 +246,7 @@ impl Resource {
             matches!(
                 error.kind,
                 FieldErrorKind::Required
+                    | FieldErrorKind::NotSupported
                     | FieldErrorKind::TooLong
                     | FieldErrorKind::TooMany
                     | FieldErrorKind::TypeInvalid
@@ -243,4 +293,4 @@ impl Resource {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

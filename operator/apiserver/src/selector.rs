@@ -394,15 +394,7 @@ impl FieldSelector {
                             && fields.contains(&field)
                     }));
             if !known {
-                return Err(if resource.builtin && resource.group.is_empty() {
-                    format!("field label not supported: {field}")
-                } else {
-                    format!(
-                        "field label {} not supported for {}",
-                        quote(field),
-                        resource.kind
-                    )
-                });
+                return Err(format!("field label not supported: {field}"));
             }
         }
         Ok(())

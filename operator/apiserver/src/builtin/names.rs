@@ -81,7 +81,7 @@ pub fn qualified_name(name: &str) -> Vec<String> {
         }
         Some(_) => {
             return vec![format!(
-                "a qualified name {FORM} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+                "a valid label key {FORM} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
             )];
         }
     };

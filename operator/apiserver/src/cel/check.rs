@@ -248,12 +248,18 @@ impl Checker<'_> {
             .into_iter()
             .find(|known| *known == type_name)
             .unwrap_or("type");
-        Ok((Expr::Type(known), Info::costing(Ty::Plain(Kind::Type), 1)))
+        Ok((
+            Expr::Type(known),
+            Info::costing(Ty::Plain(Kind::Type), 1).sized(Size::at_most(0)),
+        ))
     }
 
     fn select(&mut self, operand: &IdedExpr, field: &str, test: bool) -> Typed {
         if let Some(known) = self.qualified_type(operand, field) {
-            return Ok((Expr::Type(known), Info::costing(Ty::Plain(Kind::Type), 1)));
+            return Ok((
+                Expr::Type(known),
+                Info::costing(Ty::Plain(Kind::Type), 1).sized(Size::at_most(0)),
+            ));
         }
         let (operand, info) = self.expr(operand)?;
         let (ty, optional) = match &info.ty {
@@ -314,7 +320,8 @@ impl Checker<'_> {
             return Ok((Ty::Decl(Arc::clone(found), *bounds), None));
         }
         match ty.kind() {
-            Kind::Map => Ok((ty.element(), info.item)),
+            // Kubernetes' estimate does not see through a key that is written like a field.
+            Kind::Map => Ok((ty.element().lost(), info.item)),
             Kind::Any => Ok((Ty::Dyn, None)),
             _ => Err(self.error(&format!(
                 "type '{}' does not support field selection",

@@ -153,7 +153,7 @@ impl<'v> Evaluation<'v> {
             }
             Function::Native(name) => {
                 self.pay(price(name, &values))?;
-                Ok(native::call(name, &values)?)
+                native::call(name, &values).map_err(|error| named(error, name))
             }
             Function::Library(signature) => {
                 self.pay(price(signature.name, &values))?;
@@ -375,6 +375,15 @@ impl<'v> Collected<'v> {
             (FoldKind::TransformMap, ..) => Ok(Val::Map(Rc::new(self.items))),
         }
     }
+}
+
+/// A function that does not take such values is named in the error.
+fn named(error: String, function: &str) -> Failure {
+    Failure::Error(if error == NO_OVERLOAD {
+        format!("{NO_OVERLOAD}: {function}")
+    } else {
+        error
+    })
 }
 
 fn optional(value: Option<Val<'_>>) -> Val<'_> {

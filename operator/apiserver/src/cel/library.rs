@@ -13,6 +13,8 @@ use kube_cel::KubeCelExt as _;
 use kube_cel::cel::objects::Key;
 use kube_cel::cel::{Context, ExecutionError, Program, Value};
 
+use crate::schema::quote;
+
 use super::types::Signature;
 use super::value::Val;
 
@@ -74,11 +76,35 @@ pub fn call<'v>(signature: &'static Signature, arguments: &[Val<'v>]) -> Result<
             scope.add_variable_from_value(*name, value);
         }
         match program.execute(&scope) {
+            // The library makes the format itself where Kubernetes makes an optional of it, and null of an unknown name.
+            Ok(value) if signature.name == "format.named" => Ok(match incoming(value)? {
+                Val::Null | Val::Optional(None) => Val::Optional(None),
+                known => Val::Optional(Some(Rc::new(known))),
+            }),
+            Err(_) if signature.name == "format.named" => Ok(Val::Optional(None)),
             Ok(value) => incoming(value),
-            Err(ExecutionError::FunctionError { message, .. }) => Err(message),
+            Err(ExecutionError::FunctionError { message, .. }) => {
+                Err(worded(signature.name, arguments, message))
+            }
             Err(error) => Err(error.to_string()),
         }
     })
+}
+
+/// The refusal of an argument in the words of kube-apiserver.
+fn worded(name: &str, arguments: &[Val<'_>], message: String) -> String {
+    let text = quote(arguments.first().and_then(Val::text).unwrap_or_default());
+    match name {
+        "quantity" => {
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'".to_owned()
+        }
+        "ip" => {
+            format!("IP Address {text} parse error during conversion from string: ParseAddr({text}): unable to parse IP")
+        }
+        "cidr" => format!("network address parse error during conversion from string: {text}"),
+        "url" => format!("URL parse error during conversion from string: parse {text}: invalid URI for request"),
+        _ => message,
+    }
 }
 
 fn outgoing(value: &Val<'_>) -> Option<Value> {

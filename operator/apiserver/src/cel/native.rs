@@ -51,6 +51,11 @@ pub fn call<'v>(name: &str, arguments: &[Val<'v>]) -> Result<Val<'v>, String> {
         ("upperAscii", [text]) => string(text).map(|text| Val::made(text.to_ascii_uppercase())),
         ("trim", [text]) => string(text).map(|text| Val::made(text.trim())),
         ("join", [list, rest @ ..]) => join(list, rest),
+        ("charAt", [text, Val::Int(place)]) => char_at(string(text)?, *place),
+        ("substring", [text, Val::Int(start)]) => substring(string(text)?, *start, None),
+        ("substring", [text, Val::Int(start), Val::Int(end)]) => {
+            substring(string(text)?, *start, Some(*end))
+        }
         ("type", [value]) => Ok(Val::Type(value.type_name())),
         ("dyn", [value]) => Ok(value.clone()),
         (
@@ -138,6 +143,35 @@ fn find_all<'v>(text: &Val<'v>, pattern: &Val<'v>, rest: &[Val<'v>]) -> Result<V
         .map(|found| Val::made(found.as_str()))
         .collect();
     Ok(Val::List(Rc::new(found)))
+}
+
+fn char_at<'v>(text: &str, place: i64) -> Result<Val<'v>, String> {
+    let length = text.chars().count() as i64;
+    if !(0..=length).contains(&place) {
+        return Err(format!("index out of range: {place}"));
+    }
+    let found = text
+        .chars()
+        .nth(usize::try_from(place).unwrap_or(usize::MAX));
+    Ok(Val::made(found.map(String::from).unwrap_or_default()))
+}
+
+fn substring<'v>(text: &str, start: i64, end: Option<i64>) -> Result<Val<'v>, String> {
+    let length = text.chars().count() as i64;
+    let end = end.unwrap_or(length);
+    for place in [start, end] {
+        if !(0..=length).contains(&place) {
+            return Err(format!("index out of range: {place}"));
+        }
+    }
+    if start > end {
+        return Err(format!(
+            "invalid substring range. start: {start}, end: {end}"
+        ));
+    }
+    let (start, end) = (start as usize, end as usize);
+    let part: String = text.chars().skip(start).take(end - start).collect();
+    Ok(Val::made(part))
 }
 
 fn join<'v>(list: &Val<'v>, rest: &[Val<'v>]) -> Result<Val<'v>, String> {
@@ -284,7 +318,9 @@ fn parsed<T: std::str::FromStr>(text: &str, kind: &str) -> Result<T, String> {
 /// # Errors
 /// When the text is none.
 pub fn duration(text: &str) -> Result<i64, String> {
-    go_duration_nanos(text).ok_or_else(|| format!("invalid duration {text:?}"))
+    go_duration_nanos(text).ok_or_else(|| {
+        "type conversion error from 'string' to 'google.protobuf.Duration'".to_owned()
+    })
 }
 
 /// A time as CEL writes it.
@@ -292,8 +328,9 @@ pub fn duration(text: &str) -> Result<i64, String> {
 /// # Errors
 /// When the text is none.
 pub fn timestamp(text: &str) -> Result<Timestamp, String> {
-    text.parse()
-        .map_err(|_| format!("cannot parse {text:?} as a timestamp"))
+    text.parse().map_err(|_| {
+        "type conversion error from 'string' to 'google.protobuf.Timestamp'".to_owned()
+    })
 }
 
 /// A value as `string(x)` shows it; `None` for what has no text.

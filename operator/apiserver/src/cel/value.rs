@@ -141,6 +141,7 @@ impl<'v> Val<'v> {
         match self {
             Val::Object(map, node) => Some(
                 map.iter()
+                    .filter(|(_, value)| is_map(*node) || !value.is_null())
                     .map(|(key, value)| {
                         (
                             Val::Str(key),
@@ -157,9 +158,11 @@ impl<'v> Val<'v> {
     /// The field of an object or the value at a key of a map, by the name as the rule writes it.
     pub fn field(&self, name: &str) -> Option<Val<'v>> {
         match self {
+            // A null field of an object is an absent one.
             Val::Object(map, Some(node)) if !is_map(Some(node)) => {
                 let name = unescape(name);
                 map.get(&name)
+                    .filter(|value| !value.is_null())
                     .map(|value| Val::of(value, node.properties.get(&name)))
             }
             Val::Object(map, node) => map

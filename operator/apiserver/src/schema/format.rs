@@ -3,7 +3,7 @@
 //! Owns the table of formats of CRD schemas. Must not know schemas or objects. Invariant: a name that Kubernetes does
 //! not know is ignored, as Kubernetes ignores it, so that a CRD written for a newer server still works.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
@@ -12,6 +12,8 @@ use regex::Regex;
 /// A string format that a CRD schema may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// `bsonobjectid`
+    BsonObjectId,
     /// `byte`: base64.
     Byte,
     /// `cidr`
@@ -69,6 +71,7 @@ impl Format {
     pub fn parse(name: &str) -> Option<Self> {
         // Kubernetes compares format names without their dashes.
         Some(match name.replace('-', "").as_str() {
+            "bsonobjectid" => Self::BsonObjectId,
             "byte" => Self::Byte,
             "cidr" => Self::Cidr,
             "creditcard" => Self::CreditCard,
@@ -101,6 +104,7 @@ impl Format {
     /// Whether `text` is of this format.
     pub fn accepts(self, text: &str) -> bool {
         match self {
+            Self::BsonObjectId => BSON_OBJECT_ID.is_match(text),
             Self::Byte => BASE64.is_match(text),
             Self::Cidr => is_cidr(text),
             Self::CreditCard => is_credit_card(text),
@@ -110,7 +114,7 @@ impl Format {
             Self::Email => is_email(text),
             Self::HexColor => HEX_COLOR.is_match(text),
             Self::Hostname => is_hostname(text),
-            Self::Ipv4 => Ipv4Addr::from_str(text).is_ok(),
+            Self::Ipv4 => is_ipv4(text),
             Self::Ipv6 => Ipv6Addr::from_str(text).is_ok(),
             Self::Isbn => is_isbn10(text) || is_isbn13(text),
             Self::Isbn10 => is_isbn10(text),
@@ -138,6 +142,7 @@ macro_rules! patterns {
 }
 
 patterns! {
+    BSON_OBJECT_ID = "^[0-9a-fA-F]{24}$";
     BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})$";
     HEX_COLOR = "^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$";
     RGB_COLOR = "^rgb\\(\\s*(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])\\s*,\\s*(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])\\s*,\\s*(0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])\\s*\\)$";
@@ -155,6 +160,21 @@ patterns! {
     EMAIL = "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+$";
 }
 
+/// Kubernetes reads `01.2.3.4`, which newer parsers take for octal and refuse, and `::ffff:1.2.3.4`.
+fn is_ipv4(text: &str) -> bool {
+    is_dotted(text) || (text.contains('.') && Ipv6Addr::from_str(text).is_ok())
+}
+
+fn is_dotted(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    parts.len() == 4
+        && parts.iter().all(|part| {
+            (1..=3).contains(&part.len())
+                && part.bytes().all(|byte| byte.is_ascii_digit())
+                && part.parse::<u16>().is_ok_and(|part| part <= 255)
+        })
+}
+
 fn is_cidr(text: &str) -> bool {
     let Some((address, bits)) = text.split_once('/') else {
         return false;
@@ -165,8 +185,7 @@ fn is_cidr(text: &str) -> bool {
     let Ok(bits) = bits.parse::<u8>() else {
         return false;
     };
-    (Ipv4Addr::from_str(address).is_ok() && bits <= 32)
-        || (Ipv6Addr::from_str(address).is_ok() && bits <= 128)
+    (is_dotted(address) && bits <= 32) || (Ipv6Addr::from_str(address).is_ok() && bits <= 128)
 }
 
 fn is_credit_card(text: &str) -> bool {

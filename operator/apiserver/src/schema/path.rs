@@ -3,6 +3,8 @@
 //! Owns the one dialect that CRDs use in `scale`, `selectableFields` and a rule's `fieldPath`: names and quoted keys,
 //! no filters. Must not know what is at the end of a path. Invariant: what parses prints as the same path.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::{Additional, Node, Path};
@@ -137,6 +139,22 @@ impl FieldPath {
             node = node.and_then(|node| node.field(name));
         }
         text
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            match step {
+                FieldStep::Name(name) => write!(out, ".{name}")?,
+                FieldStep::Key(key) => write!(
+                    out,
+                    "['{}']",
+                    key.replace('\\', "\\\\").replace('\'', "\\'")
+                )?,
+            }
+        }
+        Ok(())
     }
 }
 

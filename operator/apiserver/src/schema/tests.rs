@@ -42,7 +42,10 @@ fn each_keyword_accepts_and_refuses_in_kubernetes_words() {
         (
             json!({"type": "integer"}),
             json!(3.5),
-            &["spec: Invalid value: \"number\": spec in body must be of type integer: \"number\""],
+            &[
+                "spec: Invalid value: \"number\": spec in body must be of type integer: \"number\"",
+                "<nil>: Invalid value: \"\": Checked value must be of type integer (default format) in spec",
+            ],
         ),
         (
             json!({"type": "integer", "format": "int32"}),

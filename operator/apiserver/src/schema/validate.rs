@@ -10,6 +10,9 @@ use super::{Additional, Checks, FieldError, Node, Path, Type, go_float, lists};
 /// How many errors one object is told about: more help nobody, and each is text in the answer.
 const MAX_ERRORS: usize = 200;
 
+/// The largest whole number up to which every one is a floating-point number: those beyond are no JSON integers.
+const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
+
 /// What is wrong with `new`; what equals its counterpart in `old` is let pass.
 pub fn validate(root: &Node, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -65,7 +68,7 @@ fn kind(node: &Node, value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError
     };
     let integral = value
         .as_f64()
-        .is_some_and(|number| number.fract() == 0.0 && number.is_finite());
+        .is_some_and(|number| number.fract() == 0.0 && number.abs() <= MAX_EXACT);
     let fits = wanted.split(',').any(|name| {
         name == found
             || (name == "number" && found == "integer")
@@ -221,10 +224,6 @@ fn range(node: &Node, value: &Number, float: f64, path: &Path<'_>, errors: &mut 
         (_, Some(_), _) => return,
     };
     if fits {
-        return;
-    }
-    // An unfit fraction in an integer has been reported as a wrong type.
-    if type_ == "integer" && float.fract() != 0.0 {
         return;
     }
     let named = match format {

@@ -41,8 +41,7 @@ impl Size {
             | Kind::Double
             | Kind::Duration
             | Kind::Timestamp => Self::exactly(1),
-            // kube-apiserver compares types, addresses and networks at the cost of one step.
-            Kind::Type | Kind::Ip | Kind::Cidr => Self::exactly(1),
+            Kind::Ip | Kind::Cidr => Self::exactly(1),
             Kind::Optional => Self::of(&ty.element()),
             Kind::Any
             | Kind::Null
@@ -51,6 +50,7 @@ impl Size {
             | Kind::List
             | Kind::Map
             | Kind::Object
+            | Kind::Type
             | Kind::Quantity
             | Kind::Url
             | Kind::Semver

@@ -6,7 +6,7 @@
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr as Ast, IdedExpr, operators};
 
 use crate::cel::expr::{Expr, Flatten, Fold, FoldKind};
-use crate::cel::types::{Kind, Ty};
+use crate::cel::types::{Bounds, Kind, Ty};
 
 use super::cost::Size;
 use super::{Checker, Info, Typed, Variable};
@@ -91,11 +91,21 @@ impl Checker<'_> {
             );
             return Err(self.error(&text));
         }
+        // Where the path to a range is forgotten, Kubernetes' estimate takes the size of the whole for that of a part.
+        let known = matches!(&info.ty, Ty::Decl(_, Bounds::Known));
+        let whole = Some(Size::of(&self.scope[0].info.ty));
         let value = Info {
-            size: info.item,
+            size: if known { info.item } else { whole },
             ..Info::of(info.ty.element())
         };
-        let key = Info::of(info.ty.key());
+        let key = Info {
+            size: match kind {
+                Kind::Map if known => Some(Size::at_most(0)),
+                Kind::Map | Kind::Any => whole,
+                _ => None,
+            },
+            ..Info::of(info.ty.key())
+        };
         let depth = self.scope.len();
         match written.variables.as_slice() {
             [key_name, value_name] => {
