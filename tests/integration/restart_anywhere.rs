@@ -15,11 +15,11 @@ use tests::world::{World, shop};
 /// What is done to a settled world, and how many effects it must have at least. The numbers only
 /// rise: a flow that gets shorter has lost something, unless a change says why.
 const FLOWS: [(Flow, usize); 5] = [
-    (Flow::Install, 20),
-    (Flow::Update, 30),
-    (Flow::Rollback, 10),
-    (Flow::Scale, 8),
-    (Flow::Delete, 10),
+    (Flow::Install, 34),
+    (Flow::Update, 76),
+    (Flow::Rollback, 25),
+    (Flow::Scale, 13),
+    (Flow::Delete, 23),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,11 +51,17 @@ impl Flow {
             Flow::Rollback => world.apply(shop("shop:3.0", 3)).await,
             Flow::Scale => {
                 let patch = json!({"spec": {"replicas": 2}});
-                let patched = world.pipelines().patch("shop", &PatchParams::default(), &Patch::Merge(patch)).await;
+                let patched = world
+                    .pipelines()
+                    .patch("shop", &PatchParams::default(), &Patch::Merge(patch))
+                    .await;
                 patched.expect("the scale is taken");
             }
             Flow::Delete => {
-                let deleted = world.pipelines().delete("shop", &DeleteParams::default()).await;
+                let deleted = world
+                    .pipelines()
+                    .delete("shop", &DeleteParams::default())
+                    .await;
                 deleted.expect("the deletion is taken");
             }
         }
@@ -87,21 +93,35 @@ async fn run(flow: Flow, at: Option<(usize, Mode)>) -> Run {
         if let Some(late) = gate.take_late() {
             // The next operator has begun as soon as it has looked at the world once.
             let requests = world.engine.requests();
-            world.until("the next operator's first look", async |world| world.engine.requests() > requests).await;
+            world
+                .until("the next operator's first look", async |world| {
+                    world.engine.requests() > requests
+                })
+                .await;
             late.await;
         }
         world.settle().await;
     } else {
         assert_counts(&world, &gate.effects(), engine_before, api_before);
     }
-    Run { picture: picture(&world).await, effects: gate.effects() }
+    Run {
+        picture: picture(&world).await,
+        effects: gate.effects(),
+    }
 }
 
 /// The gate's count is that of the fake Engine and of the server's audit log: no effect went round.
 fn assert_counts(world: &World, effects: &[operator::gate::Effect], engine: usize, api: usize) {
     let of = |kind: EffectKind| effects.iter().filter(|effect| effect.kind == kind).count();
-    let (ledger, writes) = (world.engine.ledger().len() - engine, world.writes().len() - api);
-    assert_eq!(of(EffectKind::Engine), ledger, "Engine calls round the gate");
+    let (ledger, writes) = (
+        world.engine.ledger().len() - engine,
+        world.writes().len() - api,
+    );
+    assert_eq!(
+        of(EffectKind::Engine),
+        ledger,
+        "Engine calls round the gate"
+    );
     assert_eq!(of(EffectKind::Api), writes, "API writes round the gate");
 }
 
@@ -118,13 +138,17 @@ fn failures(flow: Flow, reference: &Run) -> BTreeMap<(usize, Mode), String> {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(stop) = next() {
-                    let other = std::panic::catch_unwind(|| block_on(run(flow, Some(stop))).picture);
+                    let other =
+                        std::panic::catch_unwind(|| block_on(run(flow, Some(stop))).picture);
                     let differs = match other {
                         Ok(picture) if picture == reference.picture => continue,
                         Ok(picture) => difference(&reference.picture, &picture),
                         Err(_) => "  it never settled".to_owned(),
                     };
-                    failures.lock().expect("no worker panics with it").insert(stop, differs);
+                    failures
+                        .lock()
+                        .expect("no worker panics with it")
+                        .insert(stop, differs);
                 }
             });
         }
@@ -141,15 +165,23 @@ fn an_operator_stopped_anywhere_leaves_the_same_world() {
         let effects = reference.effects.len();
         let failures = failures(flow, &reference);
         let (modes, runs) = (Mode::ALL.len(), effects * Mode::ALL.len());
-        let row = format!("{:<10} {effects:>7}  {modes:>5}  {runs:>4}  {:>8}", format!("{flow:?}"), failures.len());
+        let row = format!(
+            "{:<10} {effects:>7}  {modes:>5}  {runs:>4}  {:>8}",
+            format!("{flow:?}"),
+            failures.len()
+        );
         println!("{row}");
         writeln!(table, "{row}").expect("a string takes it");
         for ((index, mode), difference) in failures {
             let effect = &reference.effects[index];
-            failed.push(format!("{flow:?} at {effect} ({index}, {mode:?}):\n{difference}"));
+            failed.push(format!(
+                "{flow:?} at {effect} ({index}, {mode:?}):\n{difference}"
+            ));
         }
         if effects < least {
-            failed.push(format!("{flow:?} has {effects} effects, fewer than the {least} it had"));
+            failed.push(format!(
+                "{flow:?} has {effects} effects, fewer than the {least} it had"
+            ));
         }
     }
     println!("{table}");
@@ -158,8 +190,14 @@ fn an_operator_stopped_anywhere_leaves_the_same_world() {
 
 /// The lines that only one of the two worlds has.
 fn difference(wanted: &[String], found: &[String]) -> String {
-    let missing = wanted.iter().filter(|line| !found.contains(line)).map(|line| format!("  - {line}"));
-    let extra = found.iter().filter(|line| !wanted.contains(line)).map(|line| format!("  + {line}"));
+    let missing = wanted
+        .iter()
+        .filter(|line| !found.contains(line))
+        .map(|line| format!("  - {line}"));
+    let extra = found
+        .iter()
+        .filter(|line| !wanted.contains(line))
+        .map(|line| format!("  + {line}"));
     missing.chain(extra).collect::<Vec<_>>().join("\n")
 }
 

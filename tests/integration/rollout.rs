@@ -26,11 +26,17 @@ async fn ready(world: &World) {
 fn running(world: &World, image: &str) -> usize {
     let tagged = world.engine.tags();
     let id = tagged.get(image).cloned().unwrap_or_default();
-    let retained: Vec<String> =
-        tagged.into_iter().filter(|(_, other)| *other == id).map(|(tag, _)| tag).collect();
+    let retained: Vec<String> = tagged
+        .into_iter()
+        .filter(|(_, other)| *other == id)
+        .map(|(tag, _)| tag)
+        .collect();
     let containers = world.engine.containers();
-    let ours = containers.values().filter(|container| retained.contains(&container.image));
-    ours.filter(|container| container.phase == tests::fake_engine::Phase::Running).count()
+    let ours = containers
+        .values()
+        .filter(|container| retained.contains(&container.image));
+    ours.filter(|container| container.phase == tests::fake_engine::Phase::Running)
+        .count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,8 +46,15 @@ async fn a_pipeline_comes_up_and_stays() {
     world.settle().await;
     let before = (world.engine.ledger().len(), world.writes().len());
     world.settle().await;
-    assert_eq!(before, (world.engine.ledger().len(), world.writes().len()), "a converged world is left alone");
-    assert!(world.engine.unlisted().is_empty(), "every call is in the list");
+    assert_eq!(
+        before,
+        (world.engine.ledger().len(), world.writes().len()),
+        "a converged world is left alone"
+    );
+    assert!(
+        world.engine.unlisted().is_empty(),
+        "every call is in the list"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,7 +63,10 @@ async fn an_update_replaces_every_instance() {
     world.apply(shop("shop:2.0", 3)).await;
     ready(&world).await;
     world.settle().await;
-    assert_eq!((running(&world, "shop:1.0"), running(&world, "shop:2.0")), (0, 3));
+    assert_eq!(
+        (running(&world, "shop:1.0"), running(&world, "shop:2.0")),
+        (0, 3)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,23 +80,47 @@ async fn a_bad_release_undoes_itself_and_holds() {
         })
         .await;
     world.settle().await;
-    assert_eq!((running(&world, "shop:1.0"), running(&world, "shop:3.0")), (3, 0));
+    assert_eq!(
+        (running(&world, "shop:1.0"), running(&world, "shop:3.0")),
+        (3, 0)
+    );
     let available = world.condition("shop", ConditionType::Available).await;
-    assert_eq!(available.map(|(status, _)| status), Some(ConditionStatus::True));
+    assert_eq!(
+        available.map(|(status, _)| status),
+        Some(ConditionStatus::True)
+    );
     // Going back to what runs is a release of its own, and quick.
     world.apply(shop("shop:1.0", 3)).await;
     ready(&world).await;
-    assert_eq!(world.names::<Release>().await, ["shop-1", "shop-2", "shop-3"]);
+    assert_eq!(
+        world.names::<Release>().await,
+        ["shop-1", "shop-2", "shop-3"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_pipeline_leaves_nothing_behind() {
     let world = installed().await;
-    world.pipelines().delete("shop", &DeleteParams::default()).await.expect("it is taken");
+    world
+        .pipelines()
+        .delete("shop", &DeleteParams::default())
+        .await
+        .expect("it is taken");
     world.settle().await;
     let left = picture(&world).await;
-    let ours = ["container default.", "volume default.", "route ", "release ", "pipeline ", "tag mooring/", "network "];
-    let found: Vec<&String> = left.iter().filter(|line| ours.iter().any(|ours| line.starts_with(ours))).collect();
+    let ours = [
+        "container default.",
+        "volume default.",
+        "route ",
+        "release ",
+        "pipeline ",
+        "tag mooring/",
+        "network ",
+    ];
+    let found: Vec<&String> = left
+        .iter()
+        .filter(|line| ours.iter().any(|ours| line.starts_with(ours)))
+        .collect();
     assert!(found.is_empty(), "{found:#?}");
 }
 
@@ -88,14 +128,27 @@ async fn a_deleted_pipeline_leaves_nothing_behind() {
 async fn an_erased_status_leads_to_the_same_containers() {
     let world = installed().await;
     world.settle().await;
-    let before: Vec<String> = world.engine.containers().into_values().map(|container| container.id).collect();
+    let before: Vec<String> = world
+        .engine
+        .containers()
+        .into_values()
+        .map(|container| container.id)
+        .collect();
     let releases = kube::Api::<Release>::namespaced(world.person(), "default");
     let mut release = releases.get("shop-1").await.expect("the release");
     release.status = Some(crds::ReleaseStatus::default());
-    releases.replace_status("shop-1", &kube::api::PostParams::default(), &release).await.expect("it is erased");
+    releases
+        .replace_status("shop-1", &kube::api::PostParams::default(), &release)
+        .await
+        .expect("it is erased");
     world.settle().await;
     ready(&world).await;
-    let after: Vec<String> = world.engine.containers().into_values().map(|container| container.id).collect();
+    let after: Vec<String> = world
+        .engine
+        .containers()
+        .into_values()
+        .map(|container| container.id)
+        .collect();
     assert_eq!(before, after, "no container was replaced");
 }
 
@@ -104,12 +157,21 @@ async fn a_new_spec_in_the_middle_supersedes() {
     let world = installed().await;
     world.apply(shop("shop:3.0", 3)).await;
     world
-        .until("an instance of shop:3.0", async |world| running(world, "shop:3.0") > 0)
+        .until("an instance of shop:3.0", async |world| {
+            running(world, "shop:3.0") > 0
+        })
         .await;
     world.apply(shop("shop:2.0", 3)).await;
     ready(&world).await;
     world.settle().await;
-    assert_eq!((running(&world, "shop:1.0"), running(&world, "shop:2.0"), running(&world, "shop:3.0")), (0, 3, 0));
+    assert_eq!(
+        (
+            running(&world, "shop:1.0"),
+            running(&world, "shop:2.0"),
+            running(&world, "shop:3.0")
+        ),
+        (0, 3, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,7 +179,11 @@ async fn replicas_follow_without_a_release() {
     let world = installed().await;
     for replicas in [5, 2, 0, 1] {
         world.apply(shop("shop:1.0", replicas)).await;
-        world.until("the number of instances", async |world| running(world, "shop:1.0") == replicas as usize).await;
+        world
+            .until("the number of instances", async |world| {
+                running(world, "shop:1.0") == replicas as usize
+            })
+            .await;
         world.settle().await;
         assert_eq!(running(&world, "shop:1.0"), replicas as usize);
     }

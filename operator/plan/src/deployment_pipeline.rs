@@ -2,7 +2,8 @@
 //!
 //! Owns the order of one pass: finalizer, Release, rollout, steps, history, words. Must not know
 //! how anything is read or done. Invariant: every pass that changes the record or makes a step
-//! gets nearer to what is declared, and a pass with nothing to do changes nothing.
+//! gets nearer to what is declared, and a pass with nothing to do changes nothing. What it decides
+//! is data, such as `Step::CreateContainer`; the operator's `act` carries it out.
 
 mod batch;
 mod conditions;
@@ -24,6 +25,7 @@ mod steady;
 mod steps;
 mod target;
 mod trial;
+mod upkeep;
 mod waits;
 mod words;
 

@@ -1,4 +1,4 @@
-//! The watches of the API: each event puts objects into the line.
+//! The watches of the API: each event puts objects into the line that `driver::run` works off.
 //!
 //! Configuration is watched only in namespaces that have a pipeline, so that the operator needs no right to read the
 //! Secrets of others, and by metadata only, so that no secret byte is in its memory without need.
@@ -14,8 +14,8 @@ use futures::{Stream, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -150,11 +150,12 @@ pub(super) async fn releases(context: &Context) {
     let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
     listen(stream, "Releases", |event| match event {
         Event::InitApply(release) | Event::Apply(release) | Event::Delete(release) => {
-            let owner = release
-                .labels()
-                .get(OBJECT_PIPELINE)
-                .cloned()
-                .or_else(|| release.owner_references().first().map(|owner| owner.name.clone()));
+            let owner = release.labels().get(OBJECT_PIPELINE).cloned().or_else(|| {
+                release
+                    .owner_references()
+                    .first()
+                    .map(|owner| owner.name.clone())
+            });
             if let Some(owner) = owner {
                 let namespace = release.namespace().unwrap_or_default();
                 context.wakes.pipeline(&namespace, &owner);
@@ -248,8 +249,16 @@ impl Configuration {
         let mut tasks = JoinSet::new();
         let secrets: Metadata<Secret> = Api::namespaced(self.client.clone(), namespace);
         let maps: Metadata<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        tasks.spawn(configuration(secrets, namespace.to_owned(), self.wakes.clone()));
-        tasks.spawn(configuration(maps, namespace.to_owned(), self.wakes.clone()));
+        tasks.spawn(configuration(
+            secrets,
+            namespace.to_owned(),
+            self.wakes.clone(),
+        ));
+        tasks.spawn(configuration(
+            maps,
+            namespace.to_owned(),
+            self.wakes.clone(),
+        ));
         tasks
     }
 }

@@ -1,7 +1,7 @@
 //! Owns the four kinds of patch, by their media types.
 //!
 //! It must not know how a patched object is judged. Invariant: a patch is made again on what another writer left, so it
-//! never undoes another's change.
+//! never undoes another's change. What is committed reaches every `watcher`.
 
 use serde_json::Value;
 
