@@ -83,7 +83,7 @@ async fn main() -> anyhow::Result<()> {
     keep_install(&mooring, &places).await?;
     let mut rows = vec![rolling::update(&pipeline, &mut engine, args.replicas, args.rounds).await?];
     rows.push(rolling::event_to_effect(&pipeline, &mut engine, args.rounds).await?);
-    rows.push(rolling::failure_to_old(&pipeline, &mut engine, args.http_port).await?);
+    rows.push(rolling::failure_to_old(&pipeline, &mut engine, args.http_port, args.rounds).await?);
     rows.extend(proxy_rows(&args, &pipeline, &mut engine).await?);
     mooring.stop().await?;
     rows.extend(control_planes(&places, args.rounds).await?);
@@ -126,7 +126,6 @@ async fn proxy_rows(
     let upstreams = pipeline.addresses().await?;
     proxy::compare(
         engine,
-        &args.dist,
         &args.scratch,
         &upstreams,
         args.http_port,

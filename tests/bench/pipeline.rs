@@ -7,6 +7,7 @@ use futures::StreamExt;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
 };
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -208,16 +209,16 @@ impl Pipeline {
         wanted: impl Fn(&DynamicObject) -> bool,
     ) -> anyhow::Result<DynamicObject> {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut events = watcher(self.api(kind), config).boxed();
+        let mut events = watcher(self.api(kind), config).default_backoff().boxed();
         let waiting = async {
             while let Some(event) = events.next().await {
                 match event {
                     Ok(Event::Apply(object) | Event::InitApply(object)) if wanted(&object) => {
                         return Ok(object);
                     }
-                    Ok(_) => {}
-                    // The watcher starts again by itself; the limit below ends what does not recover.
-                    Err(error) => eprintln!("bench: watch of {kind} {name}: {error}"),
+                    // The watcher starts again by itself, also before the kind exists; the limit below ends what
+                    // does not recover.
+                    Ok(_) | Err(_) => {}
                 }
             }
             bail!("the watch of {kind} {name} ended")
