@@ -55,7 +55,11 @@ pub struct Up {
     #[arg(long, value_name = "FILE")]
     pub at_rest_key_file: Option<PathBuf>,
     /// The Engine of the DockerHost `local`, which is made when there is no DockerHost.
-    #[arg(long, value_name = "ENDPOINT", default_value = "unix:///var/run/docker.sock")]
+    #[arg(
+        long,
+        value_name = "ENDPOINT",
+        default_value = "unix:///var/run/docker.sock"
+    )]
     pub docker: String,
     /// The port on which its proxy listens.
     #[arg(long, value_name = "PORT", default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..))]
@@ -131,7 +135,10 @@ mod tests {
         };
         assert_eq!(up.data_dir, PathBuf::from("/var/lib/mooring"));
         assert_eq!(up.listen, ["127.0.0.1:7443".parse().expect("an address")]);
-        assert_eq!((up.docker.as_str(), up.http_port), ("unix:///var/run/docker.sock", 80));
+        assert_eq!(
+            (up.docker.as_str(), up.http_port),
+            ("unix:///var/run/docker.sock", 80)
+        );
         assert!(!up.adopt && !up.install_service);
     }
 }

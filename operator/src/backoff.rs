@@ -40,7 +40,7 @@ impl Backoff {
         let bound = self.first.saturating_mul(1 << doublings).min(self.most);
         let least = bound / LEAST;
         let span = u64::try_from((bound - least).as_micros()).unwrap_or(u64::MAX);
-        let part = u128::from(random) * u128::from(span) >> 64;
+        let part = (u128::from(random) * u128::from(span)) >> 64;
         least + Duration::from_micros(u64::try_from(part).unwrap_or(span))
     }
 }
@@ -49,7 +49,7 @@ impl Backoff {
 pub fn spread(period: Duration, random: u64) -> Duration {
     let fifth = period / 5;
     let span = u64::try_from((fifth * 2).as_micros()).unwrap_or(u64::MAX);
-    let part = u128::from(random) * u128::from(span) >> 64;
+    let part = (u128::from(random) * u128::from(span)) >> 64;
     period - fifth + Duration::from_micros(u64::try_from(part).unwrap_or(span))
 }
 

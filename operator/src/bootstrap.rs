@@ -61,11 +61,7 @@ pub async fn definitions(client: &Client) -> Result<(), BootstrapError> {
     }
     for definition in &all {
         let name = definition.name_any();
-        let served = await_condition(
-            definitions.clone(),
-            &name,
-            conditions::is_crd_established(),
-        );
+        let served = await_condition(definitions.clone(), &name, conditions::is_crd_established());
         match tokio::time::timeout(ESTABLISHED, served).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => return Err(BootstrapError::NotServed { name }),
@@ -177,3 +173,6 @@ fn difference(host: &DockerHost, wanted: &FirstHost) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,23 +12,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt as _};
-use plan::fact::FailureClass;
 use plan::{ApiStep, Plan, Step, StepFailure};
 use serde::de::DeserializeOwned;
 use tokio::task::{Id, JoinSet};
 use tracing::{error, info, warn};
 
-use crate::api::{Failure, words};
+use crate::api::words;
 use crate::backoff;
 use crate::clock;
 use crate::context::Context;
-use crate::docker::Outcome;
-use crate::proxy_client::ProxyError;
 use crate::wakes::{ObjectKey, Queue};
 
+mod error;
 mod memory;
 mod step_name;
 
+pub use error::{ObserveError, RecordError, StepError};
 use memory::Memory;
 
 /// Passes that run at once for one kind: beyond this they only wait for each other's calls.
@@ -93,129 +92,6 @@ pub enum Effect<'a> {
     Api(&'a ApiStep),
     /// On the host of this name.
     Host(&'a str, &'a Step),
-}
-
-/// The API could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read the API: {0}")]
-pub struct ObserveError(String);
-
-impl From<kube::Error> for ObserveError {
-    fn from(error: kube::Error) -> Self {
-        ObserveError(words(&error))
-    }
-}
-
-/// The record was not written, so no step may be done.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// The object is another by now: observe again.
-    #[error("the object changed: {0}")]
-    Conflict(String),
-    /// Anything else.
-    #[error("cannot write the record: {0}")]
-    Failed(String),
-}
-
-impl From<kube::Error> for RecordError {
-    fn from(error: kube::Error) -> Self {
-        let text = words(&error);
-        match crate::api::failure(&error) {
-            Failure::Conflict => RecordError::Conflict(text),
-            // The object is gone: the next pass sees it.
-            Failure::Transient if crate::api::is_not_found(&error) => RecordError::Conflict(text),
-            Failure::Transient | Failure::Refused | Failure::Unknown => RecordError::Failed(text),
-        }
-    }
-}
-
-/// A step was not done, or nobody knows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StepError {
-    /// Definitely not done.
-    #[error("{message}")]
-    Failed {
-        /// Whether another try may help.
-        class: FailureClass,
-        /// What the Engine, the proxy or the API said.
-        message: String,
-    },
-    /// Nobody knows whether it was done.
-    #[error("{message}")]
-    Unknown {
-        /// What happened instead of an answer.
-        message: String,
-    },
-}
-
-impl StepError {
-    /// Not done, and trying again without a change will not help.
-    pub fn refused(message: impl Into<String>) -> StepError {
-        StepError::Failed {
-            class: FailureClass::Refused,
-            message: message.into(),
-        }
-    }
-
-    /// Not done, but may work later.
-    pub fn transient(message: impl Into<String>) -> StepError {
-        StepError::Failed {
-            class: FailureClass::Transient,
-            message: message.into(),
-        }
-    }
-
-    fn class(&self) -> FailureClass {
-        match self {
-            StepError::Failed { class, .. } => *class,
-            StepError::Unknown { .. } => FailureClass::Unknown,
-        }
-    }
-}
-
-impl From<kube::Error> for StepError {
-    fn from(error: kube::Error) -> Self {
-        let message = words(&error);
-        match crate::api::failure(&error) {
-            Failure::Conflict | Failure::Transient => StepError::transient(message),
-            Failure::Refused => StepError::refused(message),
-            Failure::Unknown => StepError::Unknown { message },
-        }
-    }
-}
-
-impl From<Outcome> for StepError {
-    fn from(outcome: Outcome) -> Self {
-        let message = outcome.to_string();
-        match outcome {
-            Outcome::Failed { .. } => StepError::refused(message),
-            Outcome::NotFound { .. } | Outcome::Conflict { .. } | Outcome::Unreachable { .. } => {
-                StepError::transient(message)
-            }
-            Outcome::Incompatible { .. } => StepError::refused(message),
-            Outcome::Unknown { .. } => StepError::Unknown { message },
-        }
-    }
-}
-
-impl From<ProxyError> for StepError {
-    fn from(error: ProxyError) -> Self {
-        let message = error.to_string();
-        match error {
-            ProxyError::Unreachable { .. } => StepError::transient(message),
-            ProxyError::Refused { reason, .. } => match reason {
-                routes::Refusal::VersionMismatch { .. } | routes::Refusal::StaleEpoch { .. } => {
-                    StepError::transient(message)
-                }
-                routes::Refusal::OtherInstall { .. }
-                | routes::Refusal::Invalid { .. }
-                | routes::Refusal::TooLarge
-                | routes::Refusal::Unsupported
-                | routes::Refusal::Unknown => StepError::refused(message),
-            },
-            ProxyError::Unknown { .. } => StepError::Unknown { message },
-        }
-    }
 }
 
 /// Runs the loop of one kind for as long as it is polled. Dropping it ends all passes.
@@ -386,7 +262,7 @@ impl<C: Controller> Pass<C> {
             result,
         } in results
         {
-            memory.remember(place, step, result, now, &random);
+            memory.remember(place, step, result, now, random);
         }
         Passed::Acted
     }

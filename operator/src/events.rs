@@ -98,7 +98,12 @@ impl Events {
             }
         };
         if let Err(error) = result {
-            warn!(error = crate::api::words(&error), reason = event.reason, object = about.name, "cannot write an Event");
+            warn!(
+                error = crate::api::words(&error),
+                reason = event.reason,
+                object = about.name,
+                "cannot write an Event"
+            );
         }
     }
 

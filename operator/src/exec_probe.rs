@@ -60,15 +60,27 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl ExecProbes {
     /// No probe yet; `wakes` hears of every new verdict.
     pub fn new(clock: Arc<dyn Clock>, wakes: Wakes) -> Self {
-        Self { clock, wakes, running: Mutex::default(), hosts: Mutex::default() }
+        Self {
+            clock,
+            wakes,
+            running: Mutex::default(),
+            hosts: Mutex::default(),
+        }
     }
 
     /// The last verdict on this run of a container, whose checks begin with the first question.
-    pub fn readiness(&self, owner: &ObjectKey, host: &Arc<Host>, facts: &ContainerFacts, probe: &Probe) -> Readiness {
+    pub fn readiness(
+        &self,
+        owner: &ObjectKey,
+        host: &Arc<Host>,
+        facts: &ContainerFacts,
+        probe: &Probe,
+    ) -> Readiness {
         let now = self.clock.now();
         let mut running = lock(&self.running);
         running.retain(|_, entry| {
-            let kept = Duration::try_from(now.duration_since(entry.asked)).unwrap_or_default() < FORGOTTEN;
+            let kept =
+                Duration::try_from(now.duration_since(entry.asked)).unwrap_or_default() < FORGOTTEN;
             if !kept {
                 entry.task.abort();
             }
@@ -76,18 +88,29 @@ impl ExecProbes {
         });
         let key = (facts.id.clone(), facts.started_at_text.clone());
         let entry = running.entry(key).or_insert_with(|| {
-            let verdict = Arc::new(Mutex::new(Readiness::NotReady { since: None, why: String::new() }));
+            let verdict = Arc::new(Mutex::new(Readiness::NotReady {
+                since: None,
+                why: String::new(),
+            }));
             let check = Check {
                 clock: Arc::clone(&self.clock),
                 wakes: self.wakes.clone(),
                 owner: owner.clone(),
                 host: Arc::clone(host),
-                seats: Arc::clone(lock(&self.hosts).entry(host.name.clone()).or_insert_with(|| Arc::new(Semaphore::new(PER_HOST)))),
+                seats: Arc::clone(
+                    lock(&self.hosts)
+                        .entry(host.name.clone())
+                        .or_insert_with(|| Arc::new(Semaphore::new(PER_HOST))),
+                ),
                 id: facts.id.clone(),
                 probe: probe.clone(),
                 verdict: Arc::clone(&verdict),
             };
-            Running { verdict, asked: now, task: tokio::spawn(check.run()).abort_handle() }
+            Running {
+                verdict,
+                asked: now,
+                task: tokio::spawn(check.run()).abort_handle(),
+            }
         });
         entry.asked = now;
         lock(&entry.verdict).clone()
@@ -108,7 +131,11 @@ struct Check {
 
 impl Check {
     async fn run(self) {
-        self.clock.sleep(Duration::from_secs(u64::from(self.probe.initial_delay_seconds))).await;
+        self.clock
+            .sleep(Duration::from_secs(u64::from(
+                self.probe.initial_delay_seconds,
+            )))
+            .await;
         let period = Duration::from_secs(u64::from(self.probe.period_seconds)).max(MIN_PERIOD);
         let (mut successes, mut failures) = (0_u32, 0_u32);
         let mut first_success = None;
@@ -130,14 +157,23 @@ impl Check {
                     if !was_ready {
                         self.say(Readiness::NotReady { since: None, why });
                     } else if failures >= self.probe.failure_threshold {
-                        self.say(Readiness::NotReady { since: Some(now), why });
+                        self.say(Readiness::NotReady {
+                            since: Some(now),
+                            why,
+                        });
                     }
                 }
                 Err(Silence::Unknown(why)) => self.say(Readiness::Unknown(why)),
             }
             // Until the first success the shortest period, so that a rollout does not wait.
             let ready = matches!(*lock(&self.verdict), Readiness::Ready(_));
-            self.clock.sleep(if ready { period } else { MIN_PERIOD.min(period) }).await;
+            self.clock
+                .sleep(if ready {
+                    period
+                } else {
+                    MIN_PERIOD.min(period)
+                })
+                .await;
         }
     }
 
@@ -146,7 +182,12 @@ impl Check {
         let Ok(_seat) = self.seats.acquire().await else {
             return Err(Silence::Unknown("the operator is ending".to_owned()));
         };
-        let command = self.probe.exec.as_ref().map(|exec| exec.command.clone()).unwrap_or_default();
+        let command = self
+            .probe
+            .exec
+            .as_ref()
+            .map(|exec| exec.command.clone())
+            .unwrap_or_default();
         let deadline = Duration::from_secs(u64::from(self.probe.timeout_seconds));
         let run = async {
             let engine = self.host.engine().await?;
@@ -157,12 +198,19 @@ impl Check {
             Ok(output) => {
                 let mut said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
                 said.truncate(said.floor_char_boundary(MAX_OUTPUT));
-                Err(Silence::Failed(format!("the command ended with {}: {said}", output.code)))
+                Err(Silence::Failed(format!(
+                    "the command ended with {}: {said}",
+                    output.code
+                )))
             }
             Err(outcome) if outcome.is_blind() => Err(match outcome {
-                crate::docker::Outcome::Unknown { cause: crate::docker::Cause::TimedOut, .. } => {
-                    Silence::Failed(format!("the command took longer than {} s", deadline.as_secs()))
-                }
+                crate::docker::Outcome::Unknown {
+                    cause: crate::docker::Cause::TimedOut,
+                    ..
+                } => Silence::Failed(format!(
+                    "the command took longer than {} s",
+                    deadline.as_secs()
+                )),
                 other => Silence::Unknown(other.to_string()),
             }),
             Err(outcome) => Err(Silence::Failed(outcome.to_string())),

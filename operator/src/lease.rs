@@ -324,3 +324,6 @@ fn set_epoch(lease: &mut Lease, epoch: u64) {
         .get_or_insert_with(BTreeMap::new)
         .insert(EPOCH.to_owned(), epoch.to_string());
 }
+
+#[cfg(test)]
+mod tests;

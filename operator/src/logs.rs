@@ -14,8 +14,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
-use crate::docker::logs::{self, LogLine, Window};
 use crate::docker::endpoint::EndpointError;
+use crate::docker::logs::{self, LogLine, Window};
 use crate::docker::{Endpoint, Engine, Outcome};
 use crate::gate::Open;
 
@@ -95,15 +95,28 @@ pub async fn show(client: Client, ask: &Ask, out: &mut impl Write) -> Result<(),
             release.name_any()
         )));
     }
-    let window = Window { last: Some(TAIL), since: None, timestamps: true };
+    let window = Window {
+        last: Some(TAIL),
+        since: None,
+        timestamps: true,
+    };
     let mut streams = Vec::new();
     for instance in instances.iter().take(AT_ONCE) {
         let engine = engine(&client, &instance.host).await?;
-        let unreadable = |outcome| LogsError::Unreadable { instance: instance.name.clone(), outcome };
-        let id = if instance.id.is_empty() { &instance.name } else { &instance.id };
+        let unreadable = |outcome| LogsError::Unreadable {
+            instance: instance.name.clone(),
+            outcome,
+        };
+        let id = if instance.id.is_empty() {
+            &instance.name
+        } else {
+            &instance.id
+        };
         // The end of the log as it is, then what comes after it.
         let stream = if ask.follow {
-            logs::follow(&engine, id, window).await.map_err(unreadable)?
+            logs::follow(&engine, id, window)
+                .await
+                .map_err(unreadable)?
         } else {
             logs::read(&engine, id, window).await.map_err(unreadable)?
         };
@@ -121,7 +134,10 @@ pub async fn show(client: Client, ask: &Ask, out: &mut impl Write) -> Result<(),
         .map(|(label, line)| line.map(|line| (label, line)))
         .try_collect()
         .await
-        .map_err(|outcome| LogsError::Unreadable { instance: ask.name.clone(), outcome })?;
+        .map_err(|outcome| LogsError::Unreadable {
+            instance: ask.name.clone(),
+            outcome,
+        })?;
     // Each line begins with its time, in a form whose text order is time order.
     lines.sort_by(|(_, a), (_, b)| a.text.cmp(&b.text));
     for (label, line) in lines {
@@ -130,9 +146,19 @@ pub async fn show(client: Client, ask: &Ask, out: &mut impl Write) -> Result<(),
     Ok(())
 }
 
-fn write(out: &mut impl Write, label: &str, line: Result<LogLine, Outcome>) -> Result<(), LogsError> {
-    let line = line.map_err(|outcome| LogsError::Unreadable { instance: label.to_owned(), outcome })?;
-    let text = line.text.split_once(' ').map_or(line.text.as_str(), |(_, text)| text);
+fn write(
+    out: &mut impl Write,
+    label: &str,
+    line: Result<LogLine, Outcome>,
+) -> Result<(), LogsError> {
+    let line = line.map_err(|outcome| LogsError::Unreadable {
+        instance: label.to_owned(),
+        outcome,
+    })?;
+    let text = line
+        .text
+        .split_once(' ')
+        .map_or(line.text.as_str(), |(_, text)| text);
     writeln!(out, "{label} {text}")?;
     Ok(())
 }
@@ -145,7 +171,13 @@ fn label(name: &str) -> &str {
 
 /// The Release that is meant.
 async fn release(client: &Client, ask: &Ask) -> Result<Release, LogsError> {
-    let Ask { namespace, name, follow: _, previous, release } = ask;
+    let Ask {
+        namespace,
+        name,
+        follow: _,
+        previous,
+        release,
+    } = ask;
     let pipelines = Api::<DeploymentPipeline>::namespaced(client.clone(), namespace);
     let Some(pipeline) = pipelines.get_opt(name).await? else {
         return Err(LogsError::Nothing(format!(
@@ -153,21 +185,33 @@ async fn release(client: &Client, ask: &Ask) -> Result<Release, LogsError> {
         )));
     };
     let selector = crds::deployment_pipeline::selector(name);
-    let selector: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let selector: Vec<String> = selector
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     let list = ListParams::default().labels(&selector.join(","));
-    let mut releases = Api::<Release>::namespaced(client.clone(), namespace).list(&list).await?.items;
+    let mut releases = Api::<Release>::namespaced(client.clone(), namespace)
+        .list(&list)
+        .await?
+        .items;
     releases.sort_by_key(|release| release.spec.number);
     let current = pipeline.status.and_then(|status| status.current_release);
     let found = match (release, previous) {
-        (Some(number), _) => releases.into_iter().find(|release| release.spec.number == *number),
+        (Some(number), _) => releases
+            .into_iter()
+            .find(|release| release.spec.number == *number),
         (None, true) => {
             releases.pop();
             releases.pop()
         }
         (None, false) => {
             let newest = releases.pop();
-            let named = releases.into_iter().find(|release| Some(release.name_any()) == current);
-            newest.filter(|newest| Some(newest.name_any()) == current || named.is_none()).or(named)
+            let named = releases
+                .into_iter()
+                .find(|release| Some(release.name_any()) == current);
+            newest
+                .filter(|newest| Some(newest.name_any()) == current || named.is_none())
+                .or(named)
         }
     };
     found.ok_or_else(|| {
@@ -185,15 +229,21 @@ fn instances(release: &Release) -> Vec<InstanceStatus> {
 /// The Engine of a DockerHost, reached from here.
 async fn engine(client: &Client, host: &str) -> Result<Engine, LogsError> {
     let object = Api::<DockerHost>::all(client.clone()).get(host).await?;
-    let endpoint: Endpoint = object.spec.endpoint.parse().map_err(|error: EndpointError| LogsError::Endpoint {
-        host: host.to_owned(),
-        message: error.to_string(),
-    })?;
-    Engine::connect(&endpoint, Arc::new(Open)).await.map_err(|outcome| LogsError::Elsewhere {
-        host: host.to_owned(),
-        endpoint: object.spec.endpoint,
-        outcome,
-    })
+    let endpoint: Endpoint = object
+        .spec
+        .endpoint
+        .parse()
+        .map_err(|error: EndpointError| LogsError::Endpoint {
+            host: host.to_owned(),
+            message: error.to_string(),
+        })?;
+    Engine::connect(&endpoint, Arc::new(Open))
+        .await
+        .map_err(|outcome| LogsError::Elsewhere {
+            host: host.to_owned(),
+            endpoint: object.spec.endpoint,
+            outcome,
+        })
 }
 
 #[cfg(test)]
@@ -202,7 +252,10 @@ mod tests {
 
     #[test]
     fn a_line_says_which_instance_wrote_it() {
-        assert_eq!(label("default.shop.default.main.3fa9c2b041.0-1"), "3fa9c2b041.0-1");
+        assert_eq!(
+            label("default.shop.default.main.3fa9c2b041.0-1"),
+            "3fa9c2b041.0-1"
+        );
         assert_eq!(label("shop"), "shop");
     }
 }

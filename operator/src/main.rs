@@ -53,7 +53,8 @@ fn run(command: Command) -> anyhow::Result<()> {
 fn print_crds() -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for definition in crds::all() {
-        let text = serde_saphyr::to_string(&definition).context("a definition cannot be written")?;
+        let text =
+            serde_saphyr::to_string(&definition).context("a definition cannot be written")?;
         write!(out, "---\n{text}").context("cannot write")?;
     }
     Ok(())

@@ -228,9 +228,8 @@ async fn connection(stream: TcpStream, metrics: Metrics) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION, connection).await {
-        Ok(Err(error)) => debug!(%error, "a scraper's connection ended"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION, connection).await {
+        debug!(%error, "a scraper's connection ended");
     }
 }
 

@@ -141,9 +141,7 @@ impl Handle {
     }
 }
 
-fn joined(
-    result: Result<Result<(), OperatorError>, JoinError>,
-) -> Result<(), OperatorError> {
+fn joined(result: Result<Result<(), OperatorError>, JoinError>) -> Result<(), OperatorError> {
     result.unwrap_or_else(|error| Err(OperatorError::Ended(error.to_string())))
 }
 
@@ -172,7 +170,11 @@ async fn run(
     };
     let _connections = Connections(context.hosts.clone());
     let mut tasks = controllers::start(&context);
-    info!(install = context.install.id, epoch = context.epoch.current(), "the controllers run");
+    info!(
+        install = context.install.id,
+        epoch = context.epoch.current(),
+        "the controllers run"
+    );
     phase.send_replace(Some(context));
     tokio::select! {
         lost = lease.keep() => Err(lost.into()),

@@ -93,8 +93,11 @@ fn relative(path: &str) -> &str {
 #[derive(Clone)]
 pub struct ProxyBinaries {
     source: Source,
-    read: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Arc<ProxyBinary>)>>>,
+    read: Arc<Mutex<BTreeMap<PathBuf, Read>>>,
 }
+
+/// A file as it was read.
+type Read = (Stamp, Arc<ProxyBinary>);
 
 /// Tells whether a file is still the one that was read.
 type Stamp = (u64, Option<SystemTime>);

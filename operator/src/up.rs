@@ -13,6 +13,7 @@ use apiserver::{Config, Server, StartError, Storage};
 use kube::client::Body;
 use tracing::{info, warn};
 
+use crate::api;
 use crate::args::Up;
 use crate::bootstrap::{self, BootstrapError, FIRST_HOST, FirstHost, Hosted};
 use crate::context::SYSTEM_NAMESPACE;
@@ -25,7 +26,6 @@ use crate::operator::{Operator, OperatorError, Parts};
 use crate::proxy_binary::ProxyBinaries;
 use crate::service::{self, ServiceError};
 use crate::signals::Signals;
-use crate::api;
 
 /// Who the operator is to the control plane of its own process.
 const IDENTITY: &str = "system:mooring";
@@ -234,7 +234,11 @@ impl Session<'_> {
                 Ok(Install::random())
             }
             Some(found) if self.up.adopt => {
-                info!(install = found.install.id, host = found.host_id, "taking the host over");
+                info!(
+                    install = found.install.id,
+                    host = found.host_id,
+                    "taking the host over"
+                );
                 Ok(found.install)
             }
             Some(found) => Err(UpError::Claimed(refusal(&found, &self.up.data_dir))),
@@ -285,4 +289,3 @@ fn refusal(found: &Found, data_dir: &Path) -> String {
         data_dir.display()
     )
 }
-

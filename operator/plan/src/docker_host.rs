@@ -285,11 +285,19 @@ impl Case<'_> {
         }
         let engine = match &self.observed.engine {
             Ok(engine) => engine,
-            Err(EngineTrouble::Unreachable(why)) => {
-                return vec![Trouble::unknown(Reason::Unreachable, why.clone())];
-            }
-            Err(EngineTrouble::Incompatible(why)) => {
-                return vec![Trouble::new(Reason::EngineTooOld, why.clone())];
+            Err(trouble) => {
+                if self.plan.record.host_id.is_none() {
+                    // Nothing was ever made there: the identity is recorded before anything is.
+                    self.let_go_untouched();
+                }
+                return vec![match trouble {
+                    EngineTrouble::Unreachable(why) => {
+                        Trouble::unknown(Reason::Unreachable, why.clone())
+                    }
+                    EngineTrouble::Incompatible(why) => {
+                        Trouble::new(Reason::EngineTooOld, why.clone())
+                    }
+                }];
             }
         };
         let status = &mut self.plan.record;

@@ -39,7 +39,11 @@ impl Pipelines {
     /// The controller, with no job under way.
     pub fn new(context: Arc<Context>) -> Self {
         let exec = ExecProbes::new(Arc::clone(&context.clock), context.wakes.clone());
-        Self { context, exec, stops: Stops::default() }
+        Self {
+            context,
+            exec,
+            stops: Stops::default(),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod act;
 pub mod claim;
 mod make;
 mod observe;
+mod words;
 
 /// The controller of [`DockerHost`].
 pub struct DockerHosts {

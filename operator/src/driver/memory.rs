@@ -116,3 +116,6 @@ impl Memory {
         backoff::STEP.delay(self.failed, random)
     }
 }
+
+#[cfg(test)]
+mod tests;

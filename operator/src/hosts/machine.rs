@@ -75,7 +75,11 @@ fn holds(process: &Path, sockets: &[String]) -> bool {
     files
         .filter_map(Result::ok)
         .filter_map(|file| fs::read_link(file.path()).ok())
-        .any(|target| sockets.iter().any(|socket| target.as_os_str() == socket.as_str()))
+        .any(|target| {
+            sockets
+                .iter()
+                .any(|socket| target.as_os_str() == socket.as_str())
+        })
 }
 
 /// The inodes of the sockets that listen on a port, out of the kernel's table.
@@ -153,6 +157,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let named = ThisMachine.listener(port).expect("somebody listens");
-        assert!(named.ends_with(&format!("(process {})", std::process::id())), "{named}");
+        assert!(
+            named.ends_with(&format!("(process {})", std::process::id())),
+            "{named}"
+        );
     }
 }

@@ -54,7 +54,8 @@ impl Far {
             panic!("the operator speaks first");
         };
         assert_eq!(hello.install.as_deref(), Some(INSTALL));
-        self.write(&FromProxy::Hello(Hello::new("0.1.0", None))).await;
+        self.write(&FromProxy::Hello(Hello::new("0.1.0", None)))
+            .await;
     }
 
     async fn acknowledge(&mut self, id: u64, version: u64) {
@@ -178,7 +179,10 @@ async fn requests_find_their_replies_in_any_order() {
 async fn what_is_sent_and_not_answered_is_unknown_and_what_is_not_sent_is_not() {
     let mut world = World::new();
     let detached = world.session.claim().await;
-    assert!(matches!(detached, Err(ProxyError::Unreachable { .. })), "{detached:?}");
+    assert!(
+        matches!(detached, Err(ProxyError::Unreachable { .. })),
+        "{detached:?}"
+    );
     world.session.attach(Some("c1"));
     let mut far = world.open().await;
     let session = world.session.clone();
@@ -189,13 +193,18 @@ async fn what_is_sent_and_not_answered_is_unknown_and_what_is_not_sent_is_not() 
         loop {
             far.write(&FromProxy::Heartbeat).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
-            if let Ok(ToProxy::Request { id, .. }) = tokio::time::timeout(Duration::ZERO, far.read()).await {
+            if let Ok(ToProxy::Request { id, .. }) =
+                tokio::time::timeout(Duration::ZERO, far.read()).await
+            {
                 far.acknowledge(id, 1).await;
             }
         }
     });
     let unknown = claim.await.expect("it ends");
-    assert!(matches!(unknown, Err(ProxyError::Unknown { .. })), "{unknown:?}");
+    assert!(
+        matches!(unknown, Err(ProxyError::Unknown { .. })),
+        "{unknown:?}"
+    );
     beating.abort();
 }
 

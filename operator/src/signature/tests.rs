@@ -34,7 +34,10 @@ fn verified(kind: ObjectKind, labels: &BTreeMap<String, String>) -> Option<Signe
 fn version_one_is_golden() {
     let mut labels = labelled();
     sign(&key(), ObjectKind::Container, &mut labels);
-    assert_eq!(labels[labels::SIGNATURE], "v1.fec1705d76389cae9847a12011bb9d145c56ec902487dfc7e09abdad4ca16d21");
+    assert_eq!(
+        labels[labels::SIGNATURE],
+        "v1.fec1705d76389cae9847a12011bb9d145c56ec902487dfc7e09abdad4ca16d21"
+    );
 }
 
 #[test]

@@ -10,6 +10,9 @@ use crate::fact::FailureClass;
 const MINE: &str = "11111111111111111111111111111111";
 const HOST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
+/// What is different in a world.
+type Change = fn(&mut Observed);
+
 fn now() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().expect("a time")
 }
@@ -175,7 +178,7 @@ fn the_recorded_identity_is_kept_and_the_volumes_wins() {
 
 #[test]
 fn what_cannot_be_used_is_said_and_left_alone() {
-    let cases: [(fn(&mut Observed), &str); 8] = [
+    let cases: [(Change, &str); 8] = [
         (
             |o| o.engine = Err(EngineTrouble::Unreachable("no such file".to_owned())),
             "Unknown Unreachable: no such file",
@@ -295,7 +298,7 @@ fn a_proxy_that_serves_is_left_alone_whatever_its_binary() {
 
 #[test]
 fn a_proxy_is_put_right() {
-    let cases: [(fn(&mut Observed), &[&str]); 6] = [
+    let cases: [(Change, &[&str]); 6] = [
         (
             |o| inventory(o).proxies[0].state = ContainerState::Paused,
             &["unpause mooring-proxy-0123456789ab on local"],
@@ -504,6 +507,23 @@ fn sections_without_owner_go_unless_their_containers_go_on() {
             "event Normal HostReady: instances can run and be reached",
         ],
     );
+}
+
+#[test]
+fn a_host_that_is_away_is_let_go_only_if_nothing_was_made_there() {
+    let mut deleted = object();
+    deleted.metadata.deletion_timestamp = Some(Time(now()));
+    let mut observed = empty();
+    observed.engine = Err(EngineTrouble::Unreachable("gone".to_owned()));
+    assert_eq!(
+        decide(&deleted, &observed, now()).api,
+        [ApiStep::DropFinalizer]
+    );
+    deleted.status = Some(DockerHostStatus {
+        host_id: Some(HOST.to_owned()),
+        ..DockerHostStatus::default()
+    });
+    assert!(decide(&deleted, &observed, now()).is_converged());
 }
 
 #[test]

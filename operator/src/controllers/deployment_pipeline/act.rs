@@ -47,7 +47,10 @@ pub(super) async fn on_api(
             if snapshots.keep(key, release, config).await? {
                 Ok(())
             } else {
-                Err(StepError::transient(format!("{} changed since it was resolved", config.name)))
+                Err(StepError::transient(format!(
+                    "{} changed since it was resolved",
+                    config.name
+                )))
             }
         }
         ApiStep::OwnSnapshot { release, secret } => {
@@ -67,9 +70,9 @@ pub(super) async fn on_api(
 }
 
 fn known<'a>(seen: &'a Seen, name: &str) -> Result<&'a Release, StepError> {
-    seen.releases
-        .get(name)
-        .ok_or_else(|| StepError::transient(format!("release {name} was not there at the last look")))
+    seen.releases.get(name).ok_or_else(|| {
+        StepError::transient(format!("release {name} was not there at the last look"))
+    })
 }
 
 fn release(pipeline: &DeploymentPipeline, name: &str, spec: &crds::ReleaseSpec) -> Release {
@@ -108,19 +111,32 @@ pub(super) async fn on_host(
             let (repository, tag) = split_tag(tag);
             Ok(images::untag(&engine, repository, tag).await?)
         }
-        Step::CreateContainer(spec) => create::create(context, &host, &engine, pipeline, spec).await,
-        Step::StartContainer { id, name, files, owner, read_only_root } => {
-            let job = start::Start { context, host: &host, engine: &engine, seen, name, id };
+        Step::CreateContainer(spec) => {
+            create::create(context, &host, &engine, pipeline, spec).await
+        }
+        Step::StartContainer {
+            id,
+            name,
+            files,
+            owner,
+            read_only_root,
+        } => {
+            let job = start::Start {
+                context,
+                host: &host,
+                engine: &engine,
+                seen,
+                name,
+                id,
+            };
             job.run(pipeline, files, *owner, *read_only_root).await
         }
         Step::SetRestartPolicy { id, policy, .. } => {
-            let policy = match policy {
-                RestartPolicy::Always => RestartPolicyNameEnum::ALWAYS,
-                RestartPolicy::No | RestartPolicy::Other => RestartPolicyNameEnum::NO,
-            };
-            Ok(containers::update(&engine, id, policy).await?)
+            Ok(containers::update(&engine, id, restart_policy(*policy)).await?)
         }
-        Step::StopContainer { id, grace_seconds, .. } => {
+        Step::StopContainer {
+            id, grace_seconds, ..
+        } => {
             let grace = Duration::from_secs(u64::from(*grace_seconds));
             Ok(pipelines.stops.stop(&engine, id, grace).await?)
         }
@@ -144,9 +160,17 @@ pub(super) async fn on_host(
         | Step::WriteClaim { .. }
         | Step::StartProxy { .. }
         | Step::ClaimProxy
-        | Step::RemoveProxyVolume => {
-            Err(StepError::refused(format!("a pipeline does not {step}: that is its host's")))
-        }
+        | Step::RemoveProxyVolume => Err(StepError::refused(format!(
+            "a pipeline does not {step}: that is its host's"
+        ))),
+    }
+}
+
+/// A policy in the Engine's words.
+fn restart_policy(policy: RestartPolicy) -> RestartPolicyNameEnum {
+    match policy {
+        RestartPolicy::Always => RestartPolicyNameEnum::ALWAYS,
+        RestartPolicy::No | RestartPolicy::Other => RestartPolicyNameEnum::NO,
     }
 }
 

@@ -85,13 +85,19 @@ pub fn order(
         env: some(environment(&main, spec, config)),
         labels: Some(labels),
         healthcheck: healthcheck(&main, image),
-        stop_signal: main.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone()),
+        stop_signal: main
+            .lifecycle
+            .as_ref()
+            .and_then(|lifecycle| lifecycle.stop_signal.clone()),
         stop_timeout: Some(i64::from(spec.template.termination_grace_period_seconds)),
         host_config: Some(host_config(spec, owner, &main, &scratch)?),
         networking_config: Some(networking(spec)),
         ..ContainerCreateBody::default()
     };
-    let volumes = scratch.iter().map(|volume| volume_request(volume, spec, owner)).collect();
+    let volumes = scratch
+        .iter()
+        .map(|volume| volume_request(volume, spec, owner))
+        .collect();
     Ok(Order { body, volumes })
 }
 
@@ -109,7 +115,11 @@ fn scratch(template: &Template, container: &str, image: &ImageInspect) -> Vec<Sc
     let mut volumes = Vec::new();
     let mut covered = BTreeSet::new();
     for mount in &main.volume_mounts {
-        let Some(volume) = template.volumes.iter().find(|volume| volume.name == mount.name) else {
+        let Some(volume) = template
+            .volumes
+            .iter()
+            .find(|volume| volume.name == mount.name)
+        else {
             continue;
         };
         let is_config = volume.empty_dir.is_none();
@@ -123,11 +133,18 @@ fn scratch(template: &Template, container: &str, image: &ImageInspect) -> Vec<Sc
             read_only: is_config || mount.read_only,
         });
     }
-    let declared = image.config.as_ref().and_then(|config| config.volumes.clone());
+    let declared = image
+        .config
+        .as_ref()
+        .and_then(|config| config.volumes.clone());
     let declared: BTreeSet<String> = declared.unwrap_or_default().into_iter().collect();
     for (index, target) in declared.into_iter().enumerate() {
         if !covered.contains(target.trim_end_matches('/')) {
-            volumes.push(Scratch { name: format!("{container}.image-{index}"), target, read_only: false });
+            volumes.push(Scratch {
+                name: format!("{container}.image-{index}"),
+                target,
+                read_only: false,
+            });
         }
     }
     volumes
@@ -175,7 +192,11 @@ fn signed_labels(spec: &InstanceSpec, owner: &Owner<'_>) -> HashMap<String, Stri
 }
 
 /// Labels of a helper container that reaches the scratch volumes of an instance.
-pub fn helper_labels(spec: &InstanceSpec, owner: &Owner<'_>, name: &str) -> HashMap<String, String> {
+pub fn helper_labels(
+    spec: &InstanceSpec,
+    owner: &Owner<'_>,
+    name: &str,
+) -> HashMap<String, String> {
     let mut ours = instance_labels(spec, owner, Role::Helper, name);
     signature::sign(owner.key, ObjectKind::Container, &mut ours);
     ours.into_iter().collect()
@@ -194,7 +215,16 @@ fn volume_request(volume: &Scratch, spec: &InstanceSpec, owner: &Owner<'_>) -> V
 
 /// A hash of everything that the create asks for, configuration by reference: 64 hex digits.
 fn spec_hash(spec: &InstanceSpec) -> String {
-    let InstanceSpec { name, image, network, address, aliases, template, config, release: _ } = spec;
+    let InstanceSpec {
+        name,
+        image,
+        network,
+        address,
+        aliases,
+        template,
+        config,
+        release: _,
+    } = spec;
     let document = json!({
         "name": name.to_string(), "image": image, "network": network, "address": address,
         "aliases": aliases, "template": template, "config": config,
@@ -206,9 +236,16 @@ fn spec_hash(spec: &InstanceSpec) -> String {
 /// image runs as.
 fn user(main: &Container, image: &ImageInspect) -> Result<Option<String>, Refusal> {
     let context = &main.security_context;
-    let inherited = image.config.as_ref().and_then(|config| config.user.clone()).unwrap_or_default();
+    let inherited = image
+        .config
+        .as_ref()
+        .and_then(|config| config.user.clone())
+        .unwrap_or_default();
     if context.run_as_non_root == Some(true) && context.run_as_user.is_none() {
-        let numeric = inherited.split(':').next().and_then(|user| user.parse::<u32>().ok());
+        let numeric = inherited
+            .split(':')
+            .next()
+            .and_then(|user| user.parse::<u32>().ok());
         if numeric.is_none_or(|user| user == 0) {
             return Err(Refusal::Root(inherited));
         }
@@ -217,7 +254,11 @@ fn user(main: &Container, image: &ImageInspect) -> Result<Option<String>, Refusa
         (Some(user), Some(group)) => Some(format!("{user}:{group}")),
         (Some(user), None) => Some(user.to_string()),
         (None, Some(group)) => {
-            let user = inherited.split(':').next().filter(|user| !user.is_empty()).unwrap_or("0");
+            let user = inherited
+                .split(':')
+                .next()
+                .filter(|user| !user.is_empty())
+                .unwrap_or("0");
             Some(format!("{user}:{group}"))
         }
         (None, None) => None,
@@ -226,9 +267,16 @@ fn user(main: &Container, image: &ImageInspect) -> Result<Option<String>, Refusa
 
 /// The variables in the order of Kubernetes: `envFrom` first, a later entry over an earlier one,
 /// then `env`.
-fn environment(main: &Container, spec: &InstanceSpec, config: &BTreeMap<String, Bytes>) -> Vec<String> {
+fn environment(
+    main: &Container,
+    spec: &InstanceSpec,
+    config: &BTreeMap<String, Bytes>,
+) -> Vec<String> {
     let bytes = |kind: crds::release::ConfigKind, name: &str| {
-        let kept = spec.config.iter().find(|entry| entry.kind == kind && entry.name == name);
+        let kept = spec
+            .config
+            .iter()
+            .find(|entry| entry.kind == kind && entry.name == name);
         kept.and_then(|entry| config.get(&entry.secret))
     };
     use crds::release::ConfigKind::{ConfigMap, Secret};
@@ -238,10 +286,19 @@ fn environment(main: &Container, spec: &InstanceSpec, config: &BTreeMap<String, 
         variables.push((name, value));
     };
     for source in &main.env_from {
-        let map = source.config_map_ref.as_ref().and_then(|object| bytes(ConfigMap, &object.name));
-        let secret = source.secret_ref.as_ref().and_then(|object| bytes(Secret, &object.name));
+        let map = source
+            .config_map_ref
+            .as_ref()
+            .and_then(|object| bytes(ConfigMap, &object.name));
+        let secret = source
+            .secret_ref
+            .as_ref()
+            .and_then(|object| bytes(Secret, &object.name));
         for (key, value) in map.into_iter().chain(secret).flatten() {
-            set(format!("{}{key}", source.prefix), String::from_utf8_lossy(value).into_owned());
+            set(
+                format!("{}{key}", source.prefix),
+                String::from_utf8_lossy(value).into_owned(),
+            );
         }
     }
     for variable in &main.env {
@@ -253,12 +310,21 @@ fn environment(main: &Container, spec: &InstanceSpec, config: &BTreeMap<String, 
             .or_else(|| secret.and_then(|key| bytes(Secret, &key.name)?.get(&key.key)));
         let referred = map.is_some() || secret.is_some();
         match found {
-            Some(value) => set(variable.name.clone(), String::from_utf8_lossy(value).into_owned()),
+            Some(value) => set(
+                variable.name.clone(),
+                String::from_utf8_lossy(value).into_owned(),
+            ),
             None if referred => {}
-            None => set(variable.name.clone(), variable.value.clone().unwrap_or_default()),
+            None => set(
+                variable.name.clone(),
+                variable.value.clone().unwrap_or_default(),
+            ),
         }
     }
-    variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    variables
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 /// The image's own test, run often enough for a rollout, unless a probe decides instead.
@@ -269,7 +335,9 @@ fn healthcheck(main: &Container, image: &ImageInspect) -> Option<HealthConfig> {
     }
     let interval = inherited.interval.filter(|interval| *interval > 0);
     Some(HealthConfig {
-        interval: Some(interval.map_or(MAX_HEALTH_INTERVAL, |interval| interval.min(MAX_HEALTH_INTERVAL))),
+        interval: Some(interval.map_or(MAX_HEALTH_INTERVAL, |interval| {
+            interval.min(MAX_HEALTH_INTERVAL)
+        })),
         ..inherited
     })
 }
@@ -285,7 +353,9 @@ fn host_config(
             IntOrString::Int(number) => number.to_string(),
             IntOrString::String(text) => text.clone(),
         });
-        text.map(|text| read(&text)).transpose().map_err(Refusal::Quantity)
+        text.map(|text| read(&text))
+            .transpose()
+            .map_err(Refusal::Quantity)
     };
     let limits = &main.resources.limits;
     let requests = &main.resources.requests;
@@ -320,7 +390,10 @@ fn mount(volume: &Scratch) -> Mount {
         source: Some(volume.name.clone()),
         target: Some(volume.target.clone()),
         read_only: Some(volume.read_only),
-        volume_options: Some(MountVolumeOptions { no_copy: Some(false), ..MountVolumeOptions::default() }),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(false),
+            ..MountVolumeOptions::default()
+        }),
         ..Mount::default()
     }
 }
@@ -333,7 +406,8 @@ fn log_config(spec: &InstanceSpec, owner: &Owner<'_>) -> Option<HostConfigLogCon
     }
     let logging = &spec.template.logging;
     // The Engine reads k, m and g as powers of 1024; a plain number of bytes means the same to both.
-    let size = quantity::units(&logging.max_size).map_or_else(|_| logging.max_size.clone(), |bytes| bytes.to_string());
+    let size = quantity::units(&logging.max_size)
+        .map_or_else(|_| logging.max_size.clone(), |bytes| bytes.to_string());
     Some(HostConfigLogConfig {
         typ: Some(BOUNDED.to_owned()),
         config: Some(HashMap::from([
@@ -353,7 +427,9 @@ fn networking(spec: &InstanceSpec) -> NetworkingConfig {
         aliases: some(spec.aliases.clone()),
         ..EndpointSettings::default()
     };
-    NetworkingConfig { endpoints_config: Some(HashMap::from([(spec.network.clone(), endpoint)])) }
+    NetworkingConfig {
+        endpoints_config: Some(HashMap::from([(spec.network.clone(), endpoint)])),
+    }
 }
 
 /// An empty list says nothing, so that the image's own value stays.

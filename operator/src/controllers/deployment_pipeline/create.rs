@@ -25,7 +25,11 @@ use crate::snapshot::{Bytes, Snapshots};
 ///
 /// # Errors
 /// The host is not claimed.
-pub(super) fn owner<'a>(context: &'a Context, host: &Host, engine: &'a Engine) -> Result<Owner<'a>, StepError> {
+pub(super) fn owner<'a>(
+    context: &'a Context,
+    host: &Host,
+    engine: &'a Engine,
+) -> Result<Owner<'a>, StepError> {
     let host_id = host
         .host_id()
         .ok_or_else(|| StepError::transient(format!("host {} is not claimed yet", host.name)))?;
@@ -56,12 +60,18 @@ pub(super) async fn create(
     let name = spec.name.to_string();
     let id = match containers::create(engine, &name, &body).await {
         Ok(id) => id,
-        Err(Outcome::Conflict { holder: Some(holder), .. }) => holder,
+        Err(Outcome::Conflict {
+            holder: Some(holder),
+            ..
+        }) => holder,
         Err(outcome) => return Err(outcome.into()),
     };
     // Labels are read back: an image or a holder of the name could carry others (F12).
     let there = containers::inspect(engine, &id).await?;
-    let labels = there.config.and_then(|config| config.labels).unwrap_or_default();
+    let labels = there
+        .config
+        .and_then(|config| config.labels)
+        .unwrap_or_default();
     let signed = signature::verify(&context.install.key, ObjectKind::Container, &labels);
     if signed.is_some_and(|signed| signed.instance.as_ref() == Some(&spec.name)) {
         return Ok(());
@@ -97,7 +107,10 @@ pub(super) async fn create_volume(
 ) -> Result<(), StepError> {
     let made: Volume = volumes::create(engine, request).await?;
     let signature = labels::SIGNATURE;
-    let wanted = request.labels.as_ref().and_then(|labels| labels.get(signature));
+    let wanted = request
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(signature));
     let ours = signature::verify(&context.install.key, ObjectKind::Volume, &made.labels).is_some();
     if ours && made.labels.get(signature) == wanted {
         return Ok(());
@@ -114,7 +127,12 @@ pub(super) fn helper_name(instance: &InstanceName) -> String {
 }
 
 /// Removes a container of ours by its ID, then what was made for it.
-pub(super) async fn remove(context: &Context, engine: &Engine, id: &str, name: &str) -> Result<(), StepError> {
+pub(super) async fn remove(
+    context: &Context,
+    engine: &Engine,
+    id: &str,
+    name: &str,
+) -> Result<(), StepError> {
     containers::remove(engine, id).await?;
     match InstanceName::parse(name) {
         Some(instance) => remove_leftovers(context, engine, &instance).await,

@@ -28,7 +28,12 @@ pub struct FileOwner {
 ///
 /// # Errors
 /// A path that does not fit into an archive.
-pub fn archive(files: &ConfigFiles, bytes: &Bytes, root: &str, owner: FileOwner) -> std::io::Result<Archive> {
+pub fn archive(
+    files: &ConfigFiles,
+    bytes: &Bytes,
+    root: &str,
+    owner: FileOwner,
+) -> std::io::Result<Archive> {
     let root = root.trim_matches('/');
     let mut builder = Builder::new(Vec::new());
     let mut directories = BTreeSet::new();
@@ -58,7 +63,11 @@ pub fn archive(files: &ConfigFiles, bytes: &Bytes, root: &str, owner: FileOwner)
 }
 
 fn join(root: &str, path: &str) -> String {
-    if root.is_empty() { path.to_owned() } else { format!("{root}/{path}") }
+    if root.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{root}/{path}")
+    }
 }
 
 fn directory(builder: &mut Builder<Vec<u8>>, path: &str) -> std::io::Result<()> {
@@ -77,10 +86,16 @@ pub fn owner(user: &str, passwd: Option<&str>) -> Option<FileOwner> {
     let (name, group) = user.split_once(':').unwrap_or((user, ""));
     let group = group.parse::<u32>().ok();
     if name.is_empty() {
-        return Some(FileOwner { user: 0, group: group.unwrap_or(0) });
+        return Some(FileOwner {
+            user: 0,
+            group: group.unwrap_or(0),
+        });
     }
     if let Ok(user) = name.parse::<u32>() {
-        return Some(FileOwner { user, group: group.unwrap_or(0) });
+        return Some(FileOwner {
+            user,
+            group: group.unwrap_or(0),
+        });
     }
     passwd?.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -89,7 +104,10 @@ pub fn owner(user: &str, passwd: Option<&str>) -> Option<FileOwner> {
         }
         let user = fields.nth(1)?.parse().ok()?;
         let own_group = fields.next()?.parse().ok()?;
-        Some(FileOwner { user, group: group.unwrap_or(own_group) })
+        Some(FileOwner {
+            user,
+            group: group.unwrap_or(own_group),
+        })
     })
 }
 
@@ -121,18 +139,35 @@ mod tests {
             items: BTreeMap::from([("a".to_owned(), ("deep/a.txt".to_owned(), 0o400))]),
             mode: 0o444,
         };
-        let bytes = Bytes::from([("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())]);
+        let bytes = Bytes::from([
+            ("a".to_owned(), b"1".to_vec()),
+            ("b".to_owned(), b"2".to_vec()),
+        ]);
         let owner = FileOwner { user: 7, group: 8 };
         let packed = archive(&files, &bytes, "/etc/app", owner).expect("fits");
         let mut seen = Vec::new();
-        for entry in tar::Archive::new(&packed[..]).entries().expect("an archive") {
+        for entry in tar::Archive::new(&packed[..])
+            .entries()
+            .expect("an archive")
+        {
             let entry = entry.expect("an entry");
             let header = entry.header();
             let path = entry.path().expect("a path").display().to_string();
-            seen.push((path, header.mode().expect("a mode"), header.uid().expect("a user")));
+            seen.push((
+                path,
+                header.mode().expect("a mode"),
+                header.uid().expect("a user"),
+            ));
         }
-        let wanted = [("etc/app/", 0o755, 0), ("etc/app/deep/", 0o755, 0), ("etc/app/deep/a.txt", 0o400, 7)];
-        assert_eq!(seen, wanted.map(|(path, mode, user)| (path.to_owned(), mode, user)));
+        let wanted = [
+            ("etc/app/", 0o755, 0),
+            ("etc/app/deep/", 0o755, 0),
+            ("etc/app/deep/a.txt", 0o400, 7),
+        ];
+        assert_eq!(
+            seen,
+            wanted.map(|(path, mode, user)| (path.to_owned(), mode, user))
+        );
     }
 
     #[test]

@@ -47,7 +47,12 @@ pub(super) async fn container(
     let (network_gone, address) = endpoint(&seen, bridge);
     let mut facts = ContainerFacts {
         id: id.to_owned(),
-        name: seen.name.clone().unwrap_or_default().trim_start_matches('/').to_owned(),
+        name: seen
+            .name
+            .clone()
+            .unwrap_or_default()
+            .trim_start_matches('/')
+            .to_owned(),
         role: Role::Instance,
         state: container_state(state.status),
         stopping: look.pipelines.stops.is_under_way(id),
@@ -57,15 +62,23 @@ pub(super) async fn container(
         started_at_text,
         finished_at: time(state.finished_at.as_ref()),
         created_at: time(seen.created.as_ref()),
-        restart_count: seen.restart_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+        restart_count: seen
+            .restart_count
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(0),
         restart_policy: restart_policy(&seen),
         address,
         network_gone,
-        readiness: Readiness::NotReady { since: None, why: String::new() },
+        readiness: Readiness::NotReady {
+            since: None,
+            why: String::new(),
+        },
         log_tail: Vec::new(),
         instance,
     };
-    let template = release.map_or(&look.pipeline.spec.template, |release| &release.spec.template);
+    let template = release.map_or(&look.pipeline.spec.template, |release| {
+        &release.spec.template
+    });
     facts.readiness = readiness(look, host, &facts, template, state.health.as_ref(), status);
     if wants_logs(look, &facts, release) {
         facts.log_tail = tail(look, engine, &facts, release).await;
@@ -77,7 +90,10 @@ impl Look<'_> {
     /// The newest Release that runs an instance's revision.
     pub(super) fn release_of(&self, instance: &InstanceName) -> Option<&Release> {
         let revision = instance.revision.as_str();
-        let running = self.releases.iter().filter(|release| release.spec.revision == revision);
+        let running = self
+            .releases
+            .iter()
+            .filter(|release| release.spec.revision == revision);
         running.max_by_key(|release| release.spec.number)
     }
 }
@@ -96,7 +112,10 @@ fn container_state(status: Option<ContainerStateStatusEnum>) -> ContainerState {
 }
 
 fn restart_policy(seen: &ContainerInspectResponse) -> RestartPolicy {
-    let policy = seen.host_config.as_ref().and_then(|config| config.restart_policy.as_ref());
+    let policy = seen
+        .host_config
+        .as_ref()
+        .and_then(|config| config.restart_policy.as_ref());
     match policy.and_then(|policy| policy.name) {
         Some(RestartPolicyNameEnum::ALWAYS) => RestartPolicy::Always,
         Some(RestartPolicyNameEnum::NO | RestartPolicyNameEnum::EMPTY) | None => RestartPolicy::No,
@@ -111,17 +130,32 @@ fn time(text: Option<&String>) -> Option<Timestamp> {
 }
 
 /// Whether the network that a container was created in is gone, and its fixed address there.
-fn endpoint(seen: &ContainerInspectResponse, bridge: Option<&NetworkFacts>) -> (bool, Option<Ipv4Addr>) {
-    let mode = seen.host_config.as_ref().and_then(|config| config.network_mode.clone());
+fn endpoint(
+    seen: &ContainerInspectResponse,
+    bridge: Option<&NetworkFacts>,
+) -> (bool, Option<Ipv4Addr>) {
+    let mode = seen
+        .host_config
+        .as_ref()
+        .and_then(|config| config.network_mode.clone());
     let gone = bridge.is_none_or(|bridge| mode.as_deref() != Some(bridge.id.as_str()));
-    let networks = seen.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-    let endpoint = networks.into_iter().flat_map(|networks| networks.values()).find(|endpoint| {
-        let network = endpoint.network_id.as_deref().unwrap_or_default();
-        // A container that never ran has no network ID yet; it is in one network only.
-        network.is_empty() || bridge.is_some_and(|bridge| bridge.id == network)
-    });
+    let networks = seen
+        .network_settings
+        .as_ref()
+        .and_then(|settings| settings.networks.as_ref());
+    let endpoint = networks
+        .into_iter()
+        .flat_map(|networks| networks.values())
+        .find(|endpoint| {
+            let network = endpoint.network_id.as_deref().unwrap_or_default();
+            // A container that never ran has no network ID yet; it is in one network only.
+            network.is_empty() || bridge.is_some_and(|bridge| bridge.id == network)
+        });
     let address = endpoint.and_then(|endpoint| {
-        let fixed = endpoint.ipam_config.as_ref().and_then(|config| config.ipv4_address.as_ref());
+        let fixed = endpoint
+            .ipam_config
+            .as_ref()
+            .and_then(|config| config.ipv4_address.as_ref());
         fixed.or(endpoint.ip_address.as_ref())?.parse().ok()
     });
     (gone, address)
@@ -135,7 +169,10 @@ fn readiness(
     health: Option<&Health>,
     status: Option<&routes::Status>,
 ) -> Readiness {
-    let not_ready = |why: &str| Readiness::NotReady { since: None, why: why.to_owned() };
+    let not_ready = |why: &str| Readiness::NotReady {
+        since: None,
+        why: why.to_owned(),
+    };
     if facts.state != ContainerState::Running {
         return not_ready("it does not run");
     }
@@ -143,13 +180,16 @@ fn readiness(
     let main = template.main();
     match &main.readiness_probe {
         Some(probe) => match &probe.exec {
-            Some(_) => {
-                look.pipelines.exec.readiness(&look.key(), host, facts, probe)
-            }
+            Some(_) => look
+                .pipelines
+                .exec
+                .readiness(&look.key(), host, facts, probe),
             None => by_proxy(look, facts, status),
         },
         None => match health {
-            Some(health) if health.status != Some(HealthStatusEnum::NONE) => by_health(health, started),
+            Some(health) if health.status != Some(HealthStatusEnum::NONE) => {
+                by_health(health, started)
+            }
             _ if look.pipeline.spec.traffic.is_some() => by_proxy(look, facts, status),
             _ => Readiness::Ready(started),
         },
@@ -168,12 +208,16 @@ fn by_proxy(look: &Look<'_>, facts: &ContainerFacts, status: Option<&routes::Sta
         .and_then(|section| section.instances.get(&facts.instance.to_string()))
         .filter(|seen| seen.container_id == facts.id && seen.started_at == facts.started_at_text);
     let Some(checked) = checked else {
-        return Readiness::NotReady { since: None, why: String::new() };
+        return Readiness::NotReady {
+            since: None,
+            why: String::new(),
+        };
     };
     let now = look.context.clock.now();
     let ago = |millis: Option<u64>| {
         let millis = i64::try_from(millis.unwrap_or_default()).unwrap_or(i64::MAX);
-        now.checked_sub(SignedDuration::from_millis(millis)).unwrap_or(now)
+        now.checked_sub(SignedDuration::from_millis(millis))
+            .unwrap_or(now)
     };
     match checked.ready {
         Some(true) => Readiness::Ready(ago(checked.ready_for_millis)),
@@ -195,13 +239,20 @@ fn by_health(health: &Health, started: Timestamp) -> Readiness {
     let last = log.last();
     match health.status {
         Some(HealthStatusEnum::HEALTHY) => {
-            let successes = log.iter().rev().take_while(|result| result.exit_code == Some(0));
-            let first = successes.last().and_then(|result| time(result.end.as_ref()));
+            let successes = log
+                .iter()
+                .rev()
+                .take_while(|result| result.exit_code == Some(0));
+            let first = successes
+                .last()
+                .and_then(|result| time(result.end.as_ref()));
             Readiness::Ready(first.unwrap_or(started))
         }
         _ => Readiness::NotReady {
             since: last.and_then(|result| time(result.end.as_ref())),
-            why: last.and_then(|result| result.output.clone()).unwrap_or_default(),
+            why: last
+                .and_then(|result| result.output.clone())
+                .unwrap_or_default(),
         },
     }
 }
@@ -219,15 +270,24 @@ fn wants_logs(look: &Look<'_>, facts: &ContainerFacts, release: Option<&Release>
         .map(|instance| instance.state);
     let kept = matches!(
         recorded,
-        Some(InstanceState::Stopped | InstanceState::Failed | InstanceState::Draining | InstanceState::Removing)
+        Some(
+            InstanceState::Stopped
+                | InstanceState::Failed
+                | InstanceState::Draining
+                | InstanceState::Removing
+        )
     );
     match facts.state {
         ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting => !kept,
         ContainerState::Running => {
             let deadline = look.pipeline.spec.strategy.healthy_deadline_seconds;
             let soon = SignedDuration::from_secs(i64::from(deadline.saturating_sub(1)));
-            let age = facts.started_at.map(|started| look.context.clock.now().duration_since(started));
-            !kept && !matches!(facts.readiness, Readiness::Ready(_)) && age.is_some_and(|age| age >= soon)
+            let age = facts
+                .started_at
+                .map(|started| look.context.clock.now().duration_since(started));
+            !kept
+                && !matches!(facts.readiness, Readiness::Ready(_))
+                && age.is_some_and(|age| age >= soon)
         }
         ContainerState::Created | ContainerState::Paused | ContainerState::Removing => false,
     }
@@ -240,7 +300,14 @@ async fn tail(
     facts: &ContainerFacts,
     release: Option<&Release>,
 ) -> Vec<String> {
-    let Ok(lines) = logs::tail(engine, &facts.id, LOG_LINES).await else { return Vec::new() };
-    let Ok(secrets) = redact::secrets(look, release).await else { return Vec::new() };
-    lines.into_iter().map(|line| redact::line(&line.text, &secrets)).collect()
+    let Ok(lines) = logs::tail(engine, &facts.id, LOG_LINES).await else {
+        return Vec::new();
+    };
+    let Ok(secrets) = redact::secrets(look, release).await else {
+        return Vec::new();
+    };
+    lines
+        .into_iter()
+        .map(|line| redact::line(&line.text, &secrets))
+        .collect()
 }

@@ -70,12 +70,27 @@ pub(super) async fn observe(
         .await?
         .items;
     let recorded = recorded_addresses(&all);
-    let releases: Vec<Release> =
-        all.into_iter().filter(|release| release.spec.pipeline == name).collect();
-    let declared = Api::<DockerHost>::all(context.client.clone()).list(&ListParams::default()).await?;
-    let look = Look { context, pipelines, pipeline, namespace, name, releases, recorded };
-    let concerned: Vec<&DockerHost> =
-        declared.items.iter().filter(|host| look.concerns(host)).collect();
+    let releases: Vec<Release> = all
+        .into_iter()
+        .filter(|release| release.spec.pipeline == name)
+        .collect();
+    let declared = Api::<DockerHost>::all(context.client.clone())
+        .list(&ListParams::default())
+        .await?;
+    let look = Look {
+        context,
+        pipelines,
+        pipeline,
+        namespace,
+        name,
+        releases,
+        recorded,
+    };
+    let concerned: Vec<&DockerHost> = declared
+        .items
+        .iter()
+        .filter(|host| look.concerns(host))
+        .collect();
     let engines: Vec<Arc<Host>> = concerned
         .iter()
         .filter(|host| grants(host, &look.namespace))
@@ -85,17 +100,29 @@ pub(super) async fn observe(
     let snapshots = resolve::snapshots(&look, &target).await?;
     let mut hosts = BTreeMap::new();
     let mut reservations = Vec::new();
-    for (host, (facts, reservation)) in
-        join_all(concerned.iter().map(|host| look.host(host))).await.into_iter().enumerate()
+    for (host, (facts, reservation)) in join_all(concerned.iter().map(|host| look.host(host)))
+        .await
+        .into_iter()
+        .enumerate()
     {
         hosts.insert(concerned[host].name_any(), facts);
         reservations.extend(reservation);
     }
     let by = last_writer(pipeline);
-    let by_name =
-        look.releases.iter().map(|release| (release.name_any(), release.clone())).collect();
+    let by_name = look
+        .releases
+        .iter()
+        .map(|release| (release.name_any(), release.clone()))
+        .collect();
     Ok(Seen {
-        observed: Observed { hosts, releases: look.releases, target, snapshots, failures, by },
+        observed: Observed {
+            hosts,
+            releases: look.releases,
+            target,
+            snapshots,
+            failures,
+            by,
+        },
         releases: by_name,
         _reservations: reservations,
     })
@@ -103,15 +130,28 @@ pub(super) async fn observe(
 
 /// Whether a host lets pipelines of a namespace in.
 fn grants(host: &DockerHost, namespace: &str) -> bool {
-    host.spec.allowed_namespaces.iter().any(|allowed| allowed == "*" || allowed == namespace)
+    host.spec
+        .allowed_namespaces
+        .iter()
+        .any(|allowed| allowed == "*" || allowed == namespace)
 }
 
 /// Why a host cannot be worked with at all, as its own pass found out. A port that is taken and a
 /// proxy or Engine that is away are facts that this pass sees for itself.
 fn blocked(host: &DockerHost) -> Option<(Reason, String)> {
-    let unclaimed = || (Reason::NetworkPending, "the host is not claimed yet".to_owned());
-    let Some(status) = &host.status else { return Some(unclaimed()) };
-    let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready);
+    let unclaimed = || {
+        (
+            Reason::NetworkPending,
+            "the host is not claimed yet".to_owned(),
+        )
+    };
+    let Some(status) = &host.status else {
+        return Some(unclaimed());
+    };
+    let ready = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == ConditionType::Ready);
     let trouble = ready
         .filter(|ready| ready.status == ConditionStatus::False)
         .map(|ready| (ready.reason, ready.message.clone()));
@@ -125,9 +165,15 @@ fn blocked(host: &DockerHost) -> Option<(Reason, String)> {
 
 fn recorded_addresses(releases: &[Release]) -> BTreeMap<String, BTreeSet<Ipv4Addr>> {
     let mut recorded: BTreeMap<String, BTreeSet<Ipv4Addr>> = BTreeMap::new();
-    let stages = releases.iter().filter_map(|release| release.status.as_ref()).flat_map(|s| &s.stages);
+    let stages = releases
+        .iter()
+        .filter_map(|release| release.status.as_ref())
+        .flat_map(|s| &s.stages);
     for instance in stages.flat_map(|stage| &stage.instances) {
-        recorded.entry(instance.host.clone()).or_default().insert(instance.address);
+        recorded
+            .entry(instance.host.clone())
+            .or_default()
+            .insert(instance.address);
     }
     recorded
 }
@@ -140,21 +186,32 @@ fn last_writer(pipeline: &DeploymentPipeline) -> String {
         entry.subresource.is_none() && fields.is_some_and(|fields| fields.get("f:spec").is_some())
     });
     let newest = of_spec.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
-    newest.and_then(|entry| entry.manager.clone()).unwrap_or_default()
+    newest
+        .and_then(|entry| entry.manager.clone())
+        .unwrap_or_default()
 }
 
 impl Look<'_> {
     /// Whether the pipeline has anything to do with a host: it is granted, or instances are there.
     fn concerns(&self, host: &DockerHost) -> bool {
         let name = host.name_any();
-        let stages = self.releases.iter().filter_map(|r| r.status.as_ref()).flat_map(|s| &s.stages);
+        let stages = self
+            .releases
+            .iter()
+            .filter_map(|r| r.status.as_ref())
+            .flat_map(|s| &s.stages);
         grants(host, &self.namespace)
-            || stages.flat_map(|stage| &stage.instances).any(|instance| instance.host == name)
+            || stages
+                .flat_map(|stage| &stage.instances)
+                .any(|instance| instance.host == name)
     }
 
     /// The pipeline, for waking it.
     pub(super) fn key(&self) -> ObjectKey {
-        ObjectKey { namespace: Some(self.namespace.clone()), name: self.name.clone() }
+        ObjectKey {
+            namespace: Some(self.namespace.clone()),
+            name: self.name.clone(),
+        }
     }
 
     async fn host(&self, object: &DockerHost) -> (HostFacts, Option<Reservation>) {
@@ -188,7 +245,11 @@ impl Look<'_> {
 
     /// Everything that the Engine and the proxy of one host say. An error means that the Engine
     /// could not be read completely.
-    async fn engine(&self, host: &Arc<Host>, facts: &mut HostFacts) -> Result<Option<Reservation>, Outcome> {
+    async fn engine(
+        &self,
+        host: &Arc<Host>,
+        facts: &mut HostFacts,
+    ) -> Result<Option<Reservation>, Outcome> {
         let engine = host.engine().await?;
         let all = containers::list(&engine, &[]).await?;
         let bridge = self.bridge(host, &all).await?;
@@ -200,12 +261,24 @@ impl Look<'_> {
         let (ours, leftovers) = self.ours(host, &all, facts).await?;
         let mut found = Vec::new();
         for (id, signed) in ours {
-            let seen = inspect::container(self, host, &engine, &id, signed, bridge.as_ref(), status.as_ref().ok());
+            let seen = inspect::container(
+                self,
+                host,
+                &engine,
+                &id,
+                signed,
+                bridge.as_ref(),
+                status.as_ref().ok(),
+            );
             found.extend(seen.await?);
         }
         facts.leftovers = leftovers
             .into_iter()
-            .filter(|name| !found.iter().any(|container: &ContainerFacts| container.instance == *name))
+            .filter(|name| {
+                !found
+                    .iter()
+                    .any(|container: &ContainerFacts| container.instance == *name)
+            })
             .collect();
         facts.images = Fact::Known(self.images(&images::list(&engine, &[]).await?));
         facts.containers = Fact::Known(found);
@@ -215,13 +288,20 @@ impl Look<'_> {
             (Some(_) | None, Ok(_) | Err(_)) => None,
         };
         facts.network = Fact::Known(bridge);
-        facts.addresses = reservation.as_ref().map(|held| held.addresses.clone()).unwrap_or_default();
+        facts.addresses = reservation
+            .as_ref()
+            .map(|held| held.addresses.clone())
+            .unwrap_or_default();
         Ok(reservation)
     }
 
     /// The namespace's bridge: of several that are ours the oldest, since a retried create can
     /// leave two (F4).
-    async fn bridge(&self, host: &Host, all: &[ContainerSummary]) -> Result<Option<NetworkFacts>, Outcome> {
+    async fn bridge(
+        &self,
+        host: &Host,
+        all: &[ContainerSummary],
+    ) -> Result<Option<NetworkFacts>, Outcome> {
         let engine = host.engine().await?;
         let label = format!("{}={}", crds::labels::NAMESPACE, self.namespace);
         let mut bridges = networks::list(&engine, &[label]).await?;
@@ -232,7 +312,9 @@ impl Look<'_> {
                 .is_some_and(|signed| signed.role == Role::Bridge)
         });
         bridges.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
-        let Some(network) = bridges.into_iter().next() else { return Ok(None) };
+        let Some(network) = bridges.into_iter().next() else {
+            return Ok(None);
+        };
         let id = network.id.unwrap_or_default();
         let subnet = network
             .ipam
@@ -244,7 +326,11 @@ impl Look<'_> {
             .filter(|container| !self.is_ours(container))
             .filter_map(|container| Some((display_name(container), address_on(container, &id)?)))
             .collect();
-        Ok(Some(NetworkFacts { id, subnet, foreign }))
+        Ok(Some(NetworkFacts {
+            id,
+            subnet,
+            foreign,
+        }))
     }
 
     /// Whether a container carries our signature, of whatever pipeline.
@@ -308,9 +394,15 @@ impl Look<'_> {
         if names.any(|held| held.trim_start_matches('/') == name) {
             return true;
         }
-        let statuses = self.releases.iter().filter_map(|release| release.status.as_ref());
-        let mut recorded = statuses.flat_map(|status| &status.stages).flat_map(|stage| &stage.instances);
-        recorded.any(|recorded| recorded.name == name && Some(&recorded.id) == container.id.as_ref())
+        let statuses = self
+            .releases
+            .iter()
+            .filter_map(|release| release.status.as_ref());
+        let mut recorded = statuses
+            .flat_map(|status| &status.stages)
+            .flat_map(|stage| &stage.instances);
+        recorded
+            .any(|recorded| recorded.name == name && Some(&recorded.id) == container.id.as_ref())
     }
 
     fn owns(&self, instance: &InstanceName) -> bool {
@@ -321,18 +413,32 @@ impl Look<'_> {
     fn images(&self, listed: &[bollard::models::ImageSummary]) -> BTreeMap<String, Option<String>> {
         let known: BTreeMap<&str, &str> = listed
             .iter()
-            .flat_map(|image| image.repo_tags.iter().map(|tag| (tag.as_str(), image.id.as_str())))
+            .flat_map(|image| {
+                image
+                    .repo_tags
+                    .iter()
+                    .map(|tag| (tag.as_str(), image.id.as_str()))
+            })
             .collect();
         let retained = self.releases.iter().filter_map(|release| {
             let revision = names::Revision::parse(&release.spec.revision)?;
-            Some(names::retained_image(&self.namespace, &self.name, &revision))
+            Some(names::retained_image(
+                &self.namespace,
+                &self.name,
+                &revision,
+            ))
         });
-        let declared = self.releases.iter().map(|release| release.spec.image.reference.clone());
+        let declared = self
+            .releases
+            .iter()
+            .map(|release| release.spec.image.reference.clone());
         retained
             .chain(declared)
             .chain([self.pipeline.spec.source.image.clone()])
             .map(|reference| {
-                let id = known.get(image::normal(&reference).as_str()).map(|id| (*id).to_owned());
+                let id = known
+                    .get(image::normal(&reference).as_str())
+                    .map(|id| (*id).to_owned());
                 (reference, id)
             })
             .collect()
@@ -342,7 +448,9 @@ impl Look<'_> {
     fn proxy(&self, status: &routes::Status) -> ProxyFacts {
         let key = routes::SectionKey::new(&self.namespace, &self.name, crds::DEFAULT_STAGE);
         let section = status.sections.get(&key);
-        let counted = section.iter().flat_map(|section| section.instances.values());
+        let counted = section
+            .iter()
+            .flat_map(|section| section.instances.values());
         let mut in_flight: BTreeMap<String, u64> = counted
             .map(|instance| (instance.container_id.clone(), instance.in_flight()))
             .collect();
@@ -374,11 +482,16 @@ impl Look<'_> {
     ) -> Reservation {
         let mut in_use: BTreeSet<Ipv4Addr> = all.iter().flat_map(addresses).collect();
         in_use.extend(self.recorded.get(&host.name).into_iter().flatten());
-        let sections = status.sections.values().flat_map(|section| &section.section.instances);
+        let sections = status
+            .sections
+            .values()
+            .flat_map(|section| &section.section.instances);
         in_use.extend(sections.map(|instance| instance.address));
         // Twice the replicas is all that one pass can ask for: a full surge and as many retries.
         let count = self.pipeline.spec.replicas as usize * 2 + 4;
-        self.context.addresses.reserve(&host.name, &bridge.subnet, &in_use, count)
+        self.context
+            .addresses
+            .reserve(&host.name, &bridge.subnet, &in_use, count)
     }
 }
 
@@ -428,11 +541,17 @@ fn display_name(container: &ContainerSummary) -> String {
 
 /// Every address that a container has or will have again.
 fn addresses(container: &ContainerSummary) -> Vec<Ipv4Addr> {
-    let networks = container.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+    let networks = container
+        .network_settings
+        .as_ref()
+        .and_then(|settings| settings.networks.as_ref());
     let endpoints = networks.into_iter().flat_map(|networks| networks.values());
     endpoints
         .flat_map(|endpoint| {
-            let fixed = endpoint.ipam_config.as_ref().and_then(|config| config.ipv4_address.as_ref());
+            let fixed = endpoint
+                .ipam_config
+                .as_ref()
+                .and_then(|config| config.ipv4_address.as_ref());
             [fixed, endpoint.ip_address.as_ref()]
         })
         .flatten()
@@ -443,6 +562,8 @@ fn addresses(container: &ContainerSummary) -> Vec<Ipv4Addr> {
 /// The address of a container on one network.
 fn address_on(container: &ContainerSummary, network: &str) -> Option<Ipv4Addr> {
     let networks = container.network_settings.as_ref()?.networks.as_ref()?;
-    let endpoint = networks.values().find(|endpoint| endpoint.network_id.as_deref() == Some(network))?;
+    let endpoint = networks
+        .values()
+        .find(|endpoint| endpoint.network_id.as_deref() == Some(network))?;
     endpoint.ip_address.as_ref()?.parse().ok()
 }

@@ -3,7 +3,8 @@
 //! Each is written under the resourceVersion that the plan was made from, and not at all when it
 //! says what is there.
 
-use crds::{DeploymentPipeline, Release};
+use crds::release::Outcome;
+use crds::{DeploymentPipeline, Release, ReleaseStatus};
 use kube::{Api, ResourceExt as _};
 use plan::deployment_pipeline::Record;
 
@@ -26,15 +27,26 @@ pub(super) async fn write(
     let namespace = pipeline.namespace().unwrap_or_default();
     let releases = Api::<Release>::namespaced(context.client.clone(), &namespace);
     for (name, status) in &record.releases {
-        let Some(known) = seen.releases.get(name) else { continue };
+        let Some(known) = seen.releases.get(name) else {
+            continue;
+        };
         if known.status.as_ref() == Some(status) {
             continue;
         }
-        let next = Release { status: Some(status.clone()), ..known.clone() };
+        let next = Release {
+            status: Some(status.clone()),
+            ..known.clone()
+        };
         api::replace_status(&releases, &next).await?;
+        for outcome in outcomes(status).filter(|ended| !before(known).contains(ended)) {
+            context.metrics.rollout(&format!("{:?}", outcome.1));
+        }
     }
     if pipeline.status.as_ref() != Some(&record.summary) {
-        let next = DeploymentPipeline { status: Some(record.summary.clone()), ..pipeline.clone() };
+        let next = DeploymentPipeline {
+            status: Some(record.summary.clone()),
+            ..pipeline.clone()
+        };
         let pipelines = Api::<DeploymentPipeline>::namespaced(context.client.clone(), &namespace);
         match api::replace_status(&pipelines, &next).await {
             Ok(_) => {}
@@ -43,4 +55,15 @@ pub(super) async fn write(
         }
     }
     Ok(())
+}
+
+/// The stages whose rollout has ended, and how.
+fn outcomes(status: &ReleaseStatus) -> impl Iterator<Item = (&str, Outcome)> {
+    let stages = status.stages.iter();
+    stages.filter_map(|stage| Some((stage.name.as_str(), stage.outcome?)))
+}
+
+/// Those that had ended already.
+fn before(release: &Release) -> Vec<(&str, Outcome)> {
+    release.status.iter().flat_map(outcomes).collect()
 }

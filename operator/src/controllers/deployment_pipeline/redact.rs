@@ -28,7 +28,11 @@ pub(super) async fn secrets(look: &Look<'_>, release: Option<&Release>) -> kube:
         for value in snapshots.kept(&entry.secret).await?.into_values() {
             let text = String::from_utf8_lossy(&value).into_owned();
             // A value of several lines is written line by line.
-            values.extend(text.lines().map(|line| line.trim().to_owned()).filter(|line| line.len() >= SHORTEST));
+            values.extend(
+                text.lines()
+                    .map(|line| line.trim().to_owned())
+                    .filter(|line| line.len() >= SHORTEST),
+            );
         }
     }
     // Longer ones first, so that a value that contains another goes whole.
@@ -42,7 +46,10 @@ pub(super) fn line(text: &str, secrets: &Secrets) -> String {
     for secret in &secrets.0 {
         line = line.replace(secret.as_str(), "***");
     }
-    let mut line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+    let mut line: String = line
+        .chars()
+        .filter(|c| !c.is_control() || *c == '\t')
+        .collect();
     line.truncate(line.floor_char_boundary(LONGEST_LINE));
     line
 }
@@ -54,6 +61,9 @@ mod tests {
     #[test]
     fn a_secret_never_survives_in_a_line() {
         let secrets = Secrets(vec!["hunter2-long".to_owned(), "hunter2".to_owned()]);
-        assert_eq!(line("login hunter2-long with hunter2\u{1b}[0m", &secrets), "login *** with ***[0m");
+        assert_eq!(
+            line("login hunter2-long with hunter2\u{1b}[0m", &secrets),
+            "login *** with ***[0m"
+        );
     }
 }

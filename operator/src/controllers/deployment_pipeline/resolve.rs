@@ -14,8 +14,8 @@ use serde_json::json;
 
 use super::observe::Look;
 use crate::docker::{Outcome, images};
-use crate::hosts::Host;
 use crate::hex;
+use crate::hosts::Host;
 use crate::image::{canonical, content};
 use crate::snapshot::Snapshots;
 
@@ -26,8 +26,13 @@ use crate::snapshot::Snapshots;
 pub(super) async fn target(look: &Look<'_>, hosts: &[Arc<Host>]) -> kube::Result<Target> {
     let spec = &look.pipeline.spec;
     let snapshots = Snapshots::new(look.context.client.clone(), &look.namespace);
-    let config = snapshots.resolve(&look.context.install.key, &spec.template).await?;
-    let newest = look.releases.iter().max_by_key(|release| release.spec.number);
+    let config = snapshots
+        .resolve(&look.context.install.key, &spec.template)
+        .await?;
+    let newest = look
+        .releases
+        .iter()
+        .max_by_key(|release| release.spec.number);
     let image = match newest.filter(|newest| says_the_same(newest, look, &config)) {
         Some(newest) => Ok(newest.spec.image.clone()),
         None => image(&spec.source.image, hosts).await,
@@ -36,14 +41,24 @@ pub(super) async fn target(look: &Look<'_>, hosts: &[Arc<Host>]) -> kube::Result
         (Ok(image), Ok(config)) => Some(revision(look, image, config)),
         (Ok(_) | Err(_), Ok(_) | Err(_)) => None,
     };
-    Ok(Target { image, config, revision })
+    Ok(Target {
+        image,
+        config,
+        revision,
+    })
 }
 
-fn says_the_same(release: &Release, look: &Look<'_>, config: &Result<Vec<ConfigRef>, Unresolved>) -> bool {
+fn says_the_same(
+    release: &Release,
+    look: &Look<'_>,
+    config: &Result<Vec<ConfigRef>, Unresolved>,
+) -> bool {
     let spec = &look.pipeline.spec;
     release.spec.image.reference == spec.source.image
         && release.spec.template == spec.template
-        && config.as_ref().is_ok_and(|config| *config == release.spec.config)
+        && config
+            .as_ref()
+            .is_ok_and(|config| *config == release.spec.config)
 }
 
 /// The image as it is on the hosts: everywhere, and everywhere the same.
@@ -54,7 +69,13 @@ async fn image(reference: &str, hosts: &[Arc<Host>]) -> Result<ReleaseImage, Unr
         match seen {
             Ok(image) => {
                 let id = image.id.clone().unwrap_or_default();
-                found.push((HostImage { host: host.name.clone(), id }, content(&image)));
+                found.push((
+                    HostImage {
+                        host: host.name.clone(),
+                        id,
+                    },
+                    content(&image),
+                ));
             }
             Err(outcome) => return Err(unresolved(reference, &host.name, &outcome)),
         }
@@ -67,8 +88,10 @@ async fn image(reference: &str, hosts: &[Arc<Host>]) -> Result<ReleaseImage, Unr
         });
     };
     if found.iter().any(|(_, other)| *other != content) {
-        let table: Vec<String> =
-            found.iter().map(|(image, content)| format!("{} {}", image.host, &content[..12])).collect();
+        let table: Vec<String> = found
+            .iter()
+            .map(|(image, content)| format!("{} {}", image.host, &content[..12]))
+            .collect();
         return Err(Unresolved {
             reason: Reason::ImageDiffers,
             message: format!(
@@ -79,7 +102,11 @@ async fn image(reference: &str, hosts: &[Arc<Host>]) -> Result<ReleaseImage, Unr
         });
     }
     let hosts = found.into_iter().map(|(image, _)| image).collect();
-    Ok(ReleaseImage { reference: reference.to_owned(), content, hosts })
+    Ok(ReleaseImage {
+        reference: reference.to_owned(),
+        content,
+        hosts,
+    })
 }
 
 fn unresolved(reference: &str, host: &str, outcome: &Outcome) -> Unresolved {
@@ -101,14 +128,23 @@ fn unresolved(reference: &str, host: &str, outcome: &Outcome) -> Unresolved {
 
 /// The name of what runs: ten hex digits of an HMAC over canonical JSON.
 fn revision(look: &Look<'_>, image: &ReleaseImage, config: &[ConfigRef]) -> String {
-    let hmacs: Vec<_> = config.iter().map(|entry| (entry.kind, &entry.name, &entry.hmac)).collect();
+    let hmacs: Vec<_> = config
+        .iter()
+        .map(|entry| (entry.kind, &entry.name, &entry.hmac))
+        .collect();
     let document = json!({
         "image": {"reference": image.reference, "content": image.content},
         "template": look.pipeline.spec.template,
         "config": hmacs,
     });
     let text = canonical(&document).to_string();
-    let mut digits = hex::encode(&look.context.install.key.hmac("revision", &[text.as_bytes()]));
+    let mut digits = hex::encode(
+        &look
+            .context
+            .install
+            .key
+            .hmac("revision", &[text.as_bytes()]),
+    );
     digits.truncate(crds::names::Revision::LENGTH);
     digits
 }
@@ -121,9 +157,17 @@ pub(super) async fn snapshots(
     look: &Look<'_>,
     target: &Target,
 ) -> kube::Result<BTreeMap<String, BTreeSet<String>>> {
-    let newest = look.releases.iter().max_by_key(|release| release.spec.number);
+    let newest = look
+        .releases
+        .iter()
+        .max_by_key(|release| release.spec.number);
     let kept = newest.into_iter().flat_map(|release| &release.spec.config);
     let wanted = target.config.iter().flatten().chain(kept);
-    let names = wanted.map(|entry| entry.secret.clone()).filter(|name| !name.is_empty()).collect();
-    Snapshots::new(look.context.client.clone(), &look.namespace).existing(&names).await
+    let names = wanted
+        .map(|entry| entry.secret.clone())
+        .filter(|name| !name.is_empty())
+        .collect();
+    Snapshots::new(look.context.client.clone(), &look.namespace)
+        .existing(&names)
+        .await
 }

@@ -12,9 +12,9 @@ use kube::ResourceExt as _;
 use plan::step::{ConfigFiles, InstanceSpec};
 
 use super::container::{config_volume, helper_labels};
+use super::create;
 use super::files::{self, FileOwner};
 use super::observe::Seen;
-use super::create;
 use crate::context::Context;
 use crate::docker::{Engine, Outcome, archive, containers};
 use crate::driver::StepError;
@@ -51,9 +51,14 @@ impl Start<'_> {
             let snapshots = Snapshots::new(self.context.client.clone(), &namespace);
             for mount in files {
                 let bytes = snapshots.kept(&mount.secret).await?;
-                let root = if read_only_root { "" } else { mount.mount_path.as_str() };
-                let packed = files::archive(mount, &bytes, root, owner)
-                    .map_err(|error| StepError::refused(format!("{}: {error}", mount.mount_path)))?;
+                let root = if read_only_root {
+                    ""
+                } else {
+                    mount.mount_path.as_str()
+                };
+                let packed = files::archive(mount, &bytes, root, owner).map_err(|error| {
+                    StepError::refused(format!("{}: {error}", mount.mount_path))
+                })?;
                 if read_only_root {
                     self.fill(&mount.volume, packed).await?;
                 } else {
@@ -67,7 +72,10 @@ impl Start<'_> {
     /// Who owns the files: the template's user, else the container's.
     async fn owner(&self, user: Option<u32>) -> Result<FileOwner, StepError> {
         let inspect = containers::inspect(self.engine, self.id).await?;
-        let configured = inspect.config.and_then(|config| config.user).unwrap_or_default();
+        let configured = inspect
+            .config
+            .and_then(|config| config.user)
+            .unwrap_or_default();
         let text = match user {
             Some(user) => configured
                 .split_once(':')

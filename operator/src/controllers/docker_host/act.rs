@@ -246,10 +246,13 @@ impl Act<'_> {
         // A create that is sent twice makes two (F4), so what is there is asked right before.
         let there = networks::list(self.engine, &[format!("{}={name}", labels::NAME)]).await?;
         let key = &self.context.install.key;
-        let is_ours = there.iter().filter_map(|network| network.labels.as_ref()).any(|labels| {
-            signature::verify(key, ObjectKind::Network, labels)
-                .is_some_and(|signed| signed.role == Role::Bridge && signed.name == name)
-        });
+        let is_ours = there
+            .iter()
+            .filter_map(|network| network.labels.as_ref())
+            .any(|labels| {
+                signature::verify(key, ObjectKind::Network, labels)
+                    .is_some_and(|signed| signed.role == Role::Bridge && signed.name == name)
+            });
         if is_ours {
             return Ok(());
         }

@@ -85,7 +85,10 @@ async fn file(engine: &Engine, container: &str, path: &str) -> Result<Option<Vec
     };
     let mut archive = tar::Archive::new(&*packed);
     let mut bytes = Vec::new();
-    let first = archive.entries().ok().and_then(|mut entries| entries.next()?.ok());
+    let first = archive
+        .entries()
+        .ok()
+        .and_then(|mut entries| entries.next()?.ok());
     let read = first.map(|mut entry| entry.read_to_end(&mut bytes));
     Ok(matches!(read, Some(Ok(_))).then_some(bytes))
 }
@@ -152,12 +155,8 @@ pub async fn find(engine: &Engine, binaries: &ProxyBinaries) -> Result<Option<Fo
         .ok_or_else(no_key)?;
     let mut instances: HashMap<String, u32> = HashMap::new();
     for labels in all.iter().filter_map(|summary| summary.labels.as_ref()) {
-        if let Some(name) =
-            signature::verify(&key, ObjectKind::Container, labels).and_then(|signed| {
-                signed
-                    .instance
-                    .filter(|_| signed.role == Role::Instance)
-            })
+        if let Some(name) = signature::verify(&key, ObjectKind::Container, labels)
+            .and_then(|signed| signed.instance.filter(|_| signed.role == Role::Instance))
         {
             *instances
                 .entry(format!("{}/{}", name.namespace, name.pipeline))

@@ -135,3 +135,6 @@ fn host_config(engine: &EngineFacts, open_files: OpenFiles) -> HostConfig {
         ..HostConfig::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

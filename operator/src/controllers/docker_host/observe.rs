@@ -4,20 +4,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bollard::models::{ContainerInspectResponse, ContainerSummary, RestartPolicyNameEnum};
+use bollard::models::ContainerSummary;
 use crds::labels::{self, Role};
 use crds::{DeploymentPipeline, DockerHost, names};
-use kube::api::{Api, ListParams};
 use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
 use plan::docker_host::{
     EngineFacts, EngineForm, EngineTrouble, Inventory, Network, Observed, Orphan, OtherHost,
     ProxyContainer, ProxyReport, StateVolume, host_id,
 };
-use plan::fact::{ContainerState, RestartPolicy};
+use plan::fact::ContainerState;
 use plan::{Fact, StepFailure};
 use routes::{Listener, Status};
 
 use super::claim;
+use super::words::{container_names, publisher, restart_policy, state};
 use crate::context::Context;
 use crate::docker::{self, Engine, Outcome, containers, images, logs, networks, system, volumes};
 use crate::driver::ObserveError;
@@ -43,13 +44,26 @@ pub(super) async fn observe(
     let name = object.name_any();
     let host = context.hosts.ensure(&name, &object.spec.endpoint);
     let client = context.client.clone();
-    let hosts = Api::<DockerHost>::all(client.clone()).list(&ListParams::default()).await?;
-    let pipelines = Api::<DeploymentPipeline>::all(client).list_metadata(&ListParams::default()).await?;
+    let hosts = Api::<DockerHost>::all(client.clone())
+        .list(&ListParams::default())
+        .await?;
+    let pipelines = Api::<DeploymentPipeline>::all(client)
+        .list_metadata(&ListParams::default())
+        .await?;
     let pipelines: BTreeSet<(String, String)> = pipelines
         .iter()
-        .map(|pipeline| (pipeline.namespace().unwrap_or_default(), pipeline.name_any()))
+        .map(|pipeline| {
+            (
+                pipeline.namespace().unwrap_or_default(),
+                pipeline.name_any(),
+            )
+        })
         .collect();
-    let others = hosts.iter().filter(|other| other.name_any() != name).filter_map(other_host).collect();
+    let others = hosts
+        .iter()
+        .filter(|other| other.name_any() != name)
+        .filter_map(other_host)
+        .collect();
     let mut observed = Observed {
         engine: Err(EngineTrouble::Unreachable(String::new())),
         inventory: Fact::Unknown("the Engine was not asked".to_owned()),
@@ -198,15 +212,23 @@ impl Look<'_> {
         let host_id = host_id(self.object, observed);
         if let Fact::Known(inventory) = &mut observed.inventory {
             for proxy in &mut inventory.proxies {
-                if matches!(proxy.state, ContainerState::Created | ContainerState::Exited) {
-                    proxy.claimed = claim::is_written(self.context, self.engine, &proxy.id, &host_id).await;
+                if matches!(
+                    proxy.state,
+                    ContainerState::Created | ContainerState::Exited
+                ) {
+                    proxy.claimed =
+                        claim::is_written(self.context, self.engine, &proxy.id, &host_id).await;
                 }
             }
         }
         Ok(())
     }
 
-    async fn inventory(&self, all: &[ContainerSummary], wanted: &str) -> Result<Inventory, Outcome> {
+    async fn inventory(
+        &self,
+        all: &[ContainerSummary],
+        wanted: &str,
+    ) -> Result<Inventory, Outcome> {
         let mut inventory = Inventory {
             volume: self.volume().await?,
             proxies: Vec::new(),
@@ -220,10 +242,21 @@ impl Look<'_> {
             let signed = self.signed(ObjectKind::Container, summary.labels.as_ref());
             match signed.map(|signed| (signed.role, signed)) {
                 Some((Role::Proxy, signed)) if is_itself(summary, &signed) => {
-                    inventory.proxies.extend(self.proxy(summary, &signed).await?);
+                    inventory
+                        .proxies
+                        .extend(self.proxy(summary, &signed).await?);
                 }
-                Some((Role::Instance, Signed { instance: Some(name), .. })) => {
-                    *inventory.instances.entry((name.namespace, name.pipeline)).or_default() += 1;
+                Some((
+                    Role::Instance,
+                    Signed {
+                        instance: Some(name),
+                        ..
+                    },
+                )) => {
+                    *inventory
+                        .instances
+                        .entry((name.namespace, name.pipeline))
+                        .or_default() += 1;
                 }
                 Some((
                     Role::Instance
@@ -237,7 +270,9 @@ impl Look<'_> {
                 ))
                 | None => {
                     let prefix = names::proxy_container("");
-                    inventory.foreign.extend(container_names(summary).filter(|name| name.starts_with(&prefix)));
+                    inventory
+                        .foreign
+                        .extend(container_names(summary).filter(|name| name.starts_with(&prefix)));
                 }
             }
         }
@@ -258,7 +293,9 @@ impl Look<'_> {
             .signed(ObjectKind::Volume, Some(&volume.labels))
             .filter(|signed| signed.role == Role::ProxyState && signed.name == names::PROXY_VOLUME);
         Ok(match signed {
-            Some(signed) => StateVolume::Ours { host_id: signed.host },
+            Some(signed) => StateVolume::Ours {
+                host_id: signed.host,
+            },
             None => StateVolume::Foreign {
                 install: volume.labels.get(labels::INSTALL).cloned(),
             },
@@ -288,7 +325,10 @@ impl Look<'_> {
         let all = networks::list(self.engine, &[]).await?;
         let networks = all.into_iter().map(|network| {
             let signed = self.signed(ObjectKind::Network, network.labels.as_ref());
-            let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+            let configs = network
+                .ipam
+                .and_then(|ipam| ipam.config)
+                .unwrap_or_default();
             let name = network.name.unwrap_or_default();
             Network {
                 bridge_of: signed
@@ -301,14 +341,21 @@ impl Look<'_> {
                     .filter_map(|config| config.subnet)
                     .filter(|subnet| !subnet.contains(':'))
                     .collect(),
-                created: network.created.map(|time| time.to_string()).unwrap_or_default(),
+                created: network
+                    .created
+                    .map(|time| time.to_string())
+                    .unwrap_or_default(),
             }
         });
         Ok(networks.collect())
     }
 
     /// A container that runs a proxy; `None` when it went away meanwhile.
-    async fn proxy(&self, summary: &ContainerSummary, signed: &Signed) -> Result<Option<ProxyContainer>, Outcome> {
+    async fn proxy(
+        &self,
+        summary: &ContainerSummary,
+        signed: &Signed,
+    ) -> Result<Option<ProxyContainer>, Outcome> {
         let id = summary.id.clone().unwrap_or_default();
         let found = match containers::inspect(self.engine, &id).await {
             Ok(found) => found,
@@ -322,12 +369,23 @@ impl Look<'_> {
             Vec::new()
         } else {
             // What it wrote is for people: without it the host is judged all the same.
-            let lines = logs::tail(self.engine, &id, LOG_LINES).await.unwrap_or_default();
+            let lines = logs::tail(self.engine, &id, LOG_LINES)
+                .await
+                .unwrap_or_default();
             lines.into_iter().map(|line| line.text).collect()
         };
-        let arguments = found.config.as_ref().and_then(|config| config.cmd.clone()).unwrap_or_default();
+        let arguments = found
+            .config
+            .as_ref()
+            .and_then(|config| config.cmd.clone())
+            .unwrap_or_default();
         Ok(Some(ProxyContainer {
-            name: found.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
+            name: found
+                .name
+                .as_deref()
+                .unwrap_or_default()
+                .trim_start_matches('/')
+                .to_owned(),
             made_as: signed.name.clone(),
             state,
             restart_policy: restart_policy(&found),
@@ -339,12 +397,22 @@ impl Look<'_> {
     }
 
     /// Sections whose pipeline does not exist, by a live read of each.
-    async fn orphans(&self, status: &Status, all: &[ContainerSummary]) -> Result<Vec<Orphan>, ObserveError> {
-        let ids: BTreeSet<&str> = all.iter().filter_map(|summary| summary.id.as_deref()).collect();
+    async fn orphans(
+        &self,
+        status: &Status,
+        all: &[ContainerSummary],
+    ) -> Result<Vec<Orphan>, ObserveError> {
+        let ids: BTreeSet<&str> = all
+            .iter()
+            .filter_map(|summary| summary.id.as_deref())
+            .collect();
         let mut orphans = Vec::new();
         for (key, section) in &status.sections {
             let (namespace, pipeline, _) = key.parts();
-            if self.pipelines.contains(&(namespace.to_owned(), pipeline.to_owned())) {
+            if self
+                .pipelines
+                .contains(&(namespace.to_owned(), pipeline.to_owned()))
+            {
                 continue;
             }
             let api = Api::<DeploymentPipeline>::namespaced(self.context.client.clone(), namespace);
@@ -390,43 +458,4 @@ fn is_itself(summary: &ContainerSummary, signed: &Signed) -> bool {
     let mut mounts = summary.mounts.iter().flatten();
     container_names(summary).any(|name| name == signed.name)
         || mounts.any(|mount| mount.name.as_deref() == Some(names::PROXY_VOLUME))
-}
-
-/// The container that publishes a port.
-fn publisher(all: &[ContainerSummary], port: u16) -> Option<String> {
-    let publishes = |summary: &&ContainerSummary| {
-        let ports = summary.ports.iter().flatten();
-        ports.into_iter().any(|published| published.public_port == Some(port))
-    };
-    let name = container_names(all.iter().find(publishes)?).next()?;
-    Some(format!("the container {name}"))
-}
-
-fn container_names(summary: &ContainerSummary) -> impl Iterator<Item = String> {
-    let names = summary.names.iter().flatten();
-    names.map(|name| name.trim_start_matches('/').to_owned())
-}
-
-/// What a container is doing; `None` for a word that is not known.
-fn state(found: &ContainerInspectResponse) -> Option<ContainerState> {
-    use bollard::models::ContainerStateStatusEnum as Word;
-    match found.state.as_ref()?.status? {
-        Word::CREATED => Some(ContainerState::Created),
-        Word::RUNNING => Some(ContainerState::Running),
-        Word::PAUSED => Some(ContainerState::Paused),
-        Word::RESTARTING => Some(ContainerState::Restarting),
-        Word::EXITED => Some(ContainerState::Exited),
-        Word::REMOVING => Some(ContainerState::Removing),
-        Word::DEAD => Some(ContainerState::Dead),
-        _ => None,
-    }
-}
-
-fn restart_policy(found: &ContainerInspectResponse) -> RestartPolicy {
-    let policy = found.host_config.as_ref().and_then(|config| config.restart_policy.as_ref());
-    match policy.and_then(|policy| policy.name) {
-        Some(RestartPolicyNameEnum::ALWAYS) => RestartPolicy::Always,
-        None | Some(RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO) => RestartPolicy::No,
-        Some(_) => RestartPolicy::Other,
-    }
 }
