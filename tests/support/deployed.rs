@@ -1,7 +1,7 @@
 //! What end-to-end tests put on this machine's Engine, and what is left there when they are over.
 //!
 //! Owns the images that stories deploy and the sweep after them. Invariants: only what carries the install's id and a
-//! signature is swept, under the very name that its labels were written for; only images that were not there before.
+//! signature is swept, under the very name that its labels were written for; of images only ours and tags made since.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub const BAD: &str = "3.0";
 /// The one whose image names a user that only its `/etc/passwd` knows: uid 1000.
 pub const NAMED_USER: &str = "named-user";
 
-/// Images on the Engine. Dropping it takes away those that were not there before.
+/// Images on the Engine. Dropping it takes them away, and tags of Mooring that were not there before.
 #[derive(Debug)]
 pub struct Deployed {
     before: BTreeSet<String>,
@@ -55,57 +55,57 @@ impl Deployed {
         });
         deployed
     }
-
-    /// Removes what an install left on the Engine and says what that was.
-    pub fn sweep(&self, install: &str) -> Vec<String> {
-        if install.len() != 32 {
-            return Vec::new();
-        }
-        let label = format!("label=mooring.dev/install={install}");
-        let signed = [
-            "--filter",
-            "label=mooring.dev/signature",
-            "--filter",
-            label.as_str(),
-        ];
-        let list = |words_before: &[&str]| {
-            let arguments: Vec<&str> = words_before.iter().copied().chain(signed).collect();
-            words(&arguments)
-        };
-        let mut swept = Vec::new();
-        for id in list(&["ps", "--all", "--quiet", "--no-trunc"]) {
-            swept.extend(remove(
-                "container",
-                ".Config.Labels",
-                &id,
-                &["rm", "--force", "--volumes"],
-            ));
-        }
-        for id in list(&["network", "ls", "--quiet", "--no-trunc"]) {
-            swept.extend(remove("network", ".Labels", &id, &["network", "rm"]));
-        }
-        for id in list(&["volume", "ls", "--quiet"]) {
-            swept.extend(remove("volume", ".Labels", &id, &["volume", "rm"]));
-        }
-        swept
-    }
 }
 
 impl Drop for Deployed {
     fn drop(&mut self) {
         let ours = |tag: &&String| {
             let repository = tag.split(':').next().unwrap_or_default();
-            repository == SHOP
-                || repository == "mooring-proxy"
-                || repository.starts_with("mooring/")
+            let kept = repository == "mooring-proxy" || repository.starts_with("mooring/");
+            repository == SHOP || (kept && !self.before.contains(*tag))
         };
         for tag in tags().iter().filter(ours) {
-            if !self.before.contains(tag) {
-                // One that is in use stays with its user.
-                try_docker(&["rmi", tag]);
-            }
+            // One that is in use stays with its user.
+            try_docker(&["rmi", tag]);
         }
     }
+}
+
+/// Removes what an install left on the Engine and says what that was.
+///
+/// # Panics
+/// The Engine does not answer.
+pub fn sweep(install: &str) -> Vec<String> {
+    if install.len() != 32 {
+        return Vec::new();
+    }
+    let label = format!("label=mooring.dev/install={install}");
+    let signed = [
+        "--filter",
+        "label=mooring.dev/signature",
+        "--filter",
+        label.as_str(),
+    ];
+    let list = |words_before: &[&str]| {
+        let arguments: Vec<&str> = words_before.iter().copied().chain(signed).collect();
+        words(&arguments)
+    };
+    let mut swept = Vec::new();
+    for id in list(&["ps", "--all", "--quiet", "--no-trunc"]) {
+        swept.extend(remove(
+            "container",
+            ".Config.Labels",
+            &id,
+            &["rm", "--force", "--volumes"],
+        ));
+    }
+    for id in list(&["network", "ls", "--quiet", "--no-trunc"]) {
+        swept.extend(remove("network", ".Labels", &id, &["network", "rm"]));
+    }
+    for id in list(&["volume", "ls", "--quiet"]) {
+        swept.extend(remove("volume", ".Labels", &id, &["volume", "rm"]));
+    }
+    swept
 }
 
 fn tags() -> BTreeSet<String> {

@@ -14,7 +14,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::deployed::Deployed;
+use crate::alone::Alone;
+use crate::deployed::{self, Deployed};
 use crate::docker_cli;
 use crate::kubectl::Kubectl;
 use crate::program;
@@ -183,8 +184,8 @@ pub struct Installation {
     data_dir: PathBuf,
     control_plane: Option<ControlPlane>,
     id: String,
-    deployed: Deployed,
-    _alone: File,
+    _deployed: Deployed,
+    alone: Alone,
 }
 
 impl Installation {
@@ -214,7 +215,7 @@ impl Installation {
             program::text(&answer.stderr)
         );
         let dist = dist();
-        let alone = alone();
+        let alone = Alone::wait();
         let scratch =
             std::env::temp_dir().join(format!("mooring-e2e-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&scratch);
@@ -227,8 +228,8 @@ impl Installation {
             docker: docker.map_or_else(|| format!("unix://{}", docker_cli::SOCKET), str::to_owned),
             control_plane: None,
             id: String::new(),
-            deployed: Deployed::images(&dist),
-            _alone: alone,
+            _deployed: Deployed::images(&dist),
+            alone,
         }
     }
 
@@ -268,6 +269,7 @@ impl Installation {
         let control_plane = started.unwrap_or_else(|refusal| {
             panic!("mooring up ended before it was ready: {}", refusal.words)
         });
+        let pid = control_plane.pid();
         self.control_plane = Some(control_plane);
         self.id = self.kubectl().run(&[
             "--namespace",
@@ -284,6 +286,7 @@ impl Installation {
             "an install's id has 32 digits: {}",
             self.id
         );
+        self.alone.stands(&self.id, pid);
     }
 
     /// Tries another `mooring up` of this install's ports and Engine, which must refuse.
@@ -395,14 +398,14 @@ impl Drop for Installation {
                 wrong.push("mooring did not end after SIGTERM".to_owned());
             }
             wrong.extend(
-                self.deployed
-                    .sweep(&self.id)
+                deployed::sweep(&self.id)
                     .into_iter()
                     .map(|left| format!("{left} was left behind by the deletion of everything")),
             );
         } else {
-            self.deployed.sweep(&self.id);
+            deployed::sweep(&self.id);
         }
+        self.alone.gone();
         let _ = std::fs::remove_dir_all(&self.scratch);
         for line in &wrong {
             eprintln!("cleaning up: {line}");
@@ -412,15 +415,6 @@ impl Drop for Installation {
             "the install did not take itself away: {wrong:?}"
         );
     }
-}
-
-/// Waits until no other test has an install on this machine.
-fn alone() -> File {
-    let path = std::env::temp_dir().join("mooring-e2e.lock");
-    let file = File::options().create(true).append(true).open(path);
-    let file = file.expect("the lock can be made");
-    file.lock().expect("the lock can be waited for");
-    file
 }
 
 /// A port of this machine that nothing listens on.

@@ -2,6 +2,7 @@
 //!
 //! Never shipped. It knows the crates under test only by what they show to everyone.
 
+pub mod alone;
 pub mod cable;
 pub mod deployed;
 pub mod docker_cli;

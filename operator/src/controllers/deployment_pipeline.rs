@@ -18,6 +18,8 @@ use crate::jobs::Stops;
 mod act;
 mod container;
 mod create;
+mod declared;
+mod endpoints;
 mod files;
 mod inspect;
 mod observe;

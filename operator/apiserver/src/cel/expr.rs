@@ -5,7 +5,7 @@
 
 use regex::Regex;
 
-use super::types::Signature;
+use super::signature::Signature;
 
 /// An expression.
 #[derive(Debug)]

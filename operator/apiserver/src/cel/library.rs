@@ -15,7 +15,7 @@ use kube_cel::cel::{Context, ExecutionError, Program, Value};
 
 use crate::schema::quote;
 
-use super::types::Signature;
+use super::signature::Signature;
 use super::value::Val;
 
 /// A form of a function: its name, how many arguments it has, and whether it is called on the first.

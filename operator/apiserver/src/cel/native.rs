@@ -62,6 +62,13 @@ pub fn call<'v>(name: &str, arguments: &[Val<'v>]) -> Result<Val<'v>, String> {
             "bool" | "int" | "uint" | "double" | "string" | "bytes" | "duration" | "timestamp",
             [value],
         ) => convert(name, value),
+        _ => collection(name, arguments),
+    }
+}
+
+/// Functions of optionals, lists and times.
+fn collection<'v>(name: &str, arguments: &[Val<'v>]) -> Result<Val<'v>, String> {
+    match (name, arguments) {
         ("optional.of", [value]) => Ok(some(value.clone())),
         ("optional.ofNonZeroValue", [value]) => Ok(if is_zero(value) {
             Val::Optional(None)

@@ -9,10 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::resource::Resource;
 
-use super::{
-    API_VERSION, Address, Dialect, Operation, addresses, definition_name, list_schema,
-    object_schema, shared_schemas,
-};
+use super::operations::{Address, Operation, addresses};
+use super::{API_VERSION, Dialect, definition_name, list_schema, object_schema, shared_schemas};
 
 /// The whole document.
 pub fn document(resources: &[Arc<Resource>]) -> Value {

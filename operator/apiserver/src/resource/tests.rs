@@ -1,5 +1,8 @@
 //! What definitions are accepted, what they make, and what objects of them are refused.
 
+// Tables of cases are longer than functions may be.
+#![allow(clippy::too_many_lines)]
+
 use serde_json::{Value, json};
 
 use super::Resource;

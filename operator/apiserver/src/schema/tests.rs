@@ -1,5 +1,8 @@
 //! What schemas accept, refuse, prune and default, in tables: a schema, an object, and what Kubernetes says.
 
+// Tables of cases are longer than functions may be.
+#![allow(clippy::too_many_lines)]
+
 use serde_json::{Value, json};
 
 use super::{Structural, Subresource};

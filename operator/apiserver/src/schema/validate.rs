@@ -316,7 +316,7 @@ fn object(
         match &node_.additional {
             Additional::Schema(schema) => node(schema, value, before, &at, errors),
             Additional::Forbidden => errors.push(FieldError::invalid(
-                &at,
+                at,
                 "",
                 format!("{}.{key} in body is a forbidden property", RootText(path)),
             )),

@@ -12,103 +12,99 @@ use super::{CREATED, Definition, human_age};
 
 const UNKNOWN: &str = "<unknown>";
 
-/// The headings of a kind.
-pub fn definitions(resource: &Resource) -> Vec<Definition> {
-    let column = Definition::new;
-    match resource.kind.as_str() {
-        "Namespace" => vec![
-            Definition::name(),
-            column("Status", "string", 0, "The status of the namespace"),
-            Definition::age(),
-        ],
-        "Secret" => vec![
-            Definition::name(),
-            column(
+/// A heading: its name, its priority and what it means. All are strings.
+type Heading = (&'static str, i64, &'static str);
+
+/// The headings between name and age.
+const HEADINGS: &[(&str, &[Heading])] = &[
+    ("Namespace", &[("Status", 0, "The status of the namespace")]),
+    (
+        "Secret",
+        &[
+            (
                 "Type",
-                "string",
                 0,
                 "Used to facilitate programmatic handling of secret data.",
             ),
-            column("Data", "string", 0, "Data contains the secret data."),
-            Definition::age(),
+            ("Data", 0, "Data contains the secret data."),
         ],
-        "ConfigMap" => vec![
-            Definition::name(),
-            column("Data", "string", 0, "Data contains the configuration data."),
-            Definition::age(),
-        ],
-        "ServiceAccount" => vec![
-            Definition::name(),
-            column(
-                "Secrets",
-                "string",
-                0,
-                "Secrets is a list of the secrets that Pods of this service account may use.",
-            ),
-            Definition::age(),
-        ],
-        "Lease" => vec![
-            Definition::name(),
-            column(
-                "Holder",
-                "string",
-                0,
-                "The identity of the holder of the lease.",
-            ),
-            Definition::age(),
-        ],
-        "Event" => vec![
-            column(
-                "Last Seen",
-                "string",
-                0,
-                "The time at which the most recent occurrence was recorded.",
-            ),
-            column("Type", "string", 0, "Type of this event (Normal, Warning)."),
-            column(
-                "Reason",
-                "string",
-                0,
-                "Why the transition into the object's current status was made.",
-            ),
-            column(
-                "Object",
-                "string",
-                0,
-                "The object that this event is about.",
-            ),
-            column(
-                "Subobject",
-                "string",
-                1,
-                "The part of the object that this event is about.",
-            ),
-            column("Source", "string", 1, "The component reporting this event."),
-            column(
-                "Message",
-                "string",
-                0,
-                "A description of the status of this operation.",
-            ),
-            column(
-                "First Seen",
-                "string",
-                1,
-                "The time at which the event was first recorded.",
-            ),
-            column(
-                "Count",
-                "string",
-                1,
-                "The number of times this event has occurred.",
-            ),
-            Definition {
-                priority: 1,
-                ..Definition::name()
-            },
-        ],
-        _ => vec![Definition::name(), column("Created At", "date", 0, CREATED)],
+    ),
+    (
+        "ConfigMap",
+        &[("Data", 0, "Data contains the configuration data.")],
+    ),
+    (
+        "ServiceAccount",
+        &[(
+            "Secrets",
+            0,
+            "Secrets is a list of the secrets that Pods of this service account may use.",
+        )],
+    ),
+    (
+        "Lease",
+        &[("Holder", 0, "The identity of the holder of the lease.")],
+    ),
+];
+
+/// The headings of events, which begin with their time.
+const EVENT: &[Heading] = &[
+    (
+        "Last Seen",
+        0,
+        "The time at which the most recent occurrence was recorded.",
+    ),
+    ("Type", 0, "Type of this event (Normal, Warning)."),
+    (
+        "Reason",
+        0,
+        "Why the transition into the object's current status was made.",
+    ),
+    ("Object", 0, "The object that this event is about."),
+    (
+        "Subobject",
+        1,
+        "The part of the object that this event is about.",
+    ),
+    ("Source", 1, "The component reporting this event."),
+    (
+        "Message",
+        0,
+        "A description of the status of this operation.",
+    ),
+    (
+        "First Seen",
+        1,
+        "The time at which the event was first recorded.",
+    ),
+    ("Count", 1, "The number of times this event has occurred."),
+];
+
+/// The headings of a kind.
+pub fn definitions(resource: &Resource) -> Vec<Definition> {
+    let kind = resource.kind.as_str();
+    let render = |headings: &[Heading]| -> Vec<Definition> {
+        headings
+            .iter()
+            .map(|(name, priority, about)| Definition::new(name, "string", *priority, about))
+            .collect()
+    };
+    if kind == "Event" {
+        let name = Definition {
+            priority: 1,
+            ..Definition::name()
+        };
+        return render(EVENT).into_iter().chain([name]).collect();
     }
+    let mut definitions = vec![Definition::name()];
+    match HEADINGS.iter().find(|(known, _)| *known == kind) {
+        Some((_, headings)) => {
+            definitions.extend(render(headings));
+            definitions.push(Definition::age());
+        }
+        None => definitions.push(Definition::new("Created At", "date", 0, CREATED)),
+    }
+    definitions
 }
 
 /// The cells of one object.

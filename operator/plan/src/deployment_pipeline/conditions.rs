@@ -262,7 +262,7 @@ fn failing(pass: &Pass<'_>) -> Option<Trouble> {
     pass.observed
         .failures
         .iter()
-        .max_by_key(|failure| failure.attempts)
+        .max_by_key(|failure| (failure.attempts, &failure.place, &failure.step))
         .map(|failure| {
             let place = if failure.place == crate::API {
                 "the API".to_owned()

@@ -39,7 +39,8 @@ pub(crate) fn permitted(pass: &Pass<'_>, candidates: &[usize], most: Option<usiz
         if left == 0 {
             continue;
         }
-        if !instance.is_serving(pass.sectioned) {
+        // One that begins with this pass pays with its own credit.
+        if !works(pass, instance) {
             leaving.push(*index);
             left -= 1;
             continue;
@@ -88,8 +89,13 @@ pub(crate) fn credits(pass: &Pass<'_>) -> BTreeMap<String, usize> {
     credits
 }
 
+/// True when an instance does its work, or begins to with this pass.
+pub(crate) fn works(pass: &Pass<'_>, instance: &Instance) -> bool {
+    instance.is_serving(pass.sectioned) || begins(pass, instance)
+}
+
 /// True when an instance begins its work with this pass.
-fn begins(pass: &Pass<'_>, instance: &Instance) -> bool {
+pub(crate) fn begins(pass: &Pass<'_>, instance: &Instance) -> bool {
     matches!(
         instance.intent,
         Intent::Run {

@@ -147,31 +147,42 @@ fn news(pass: &mut Pass<'_>, target: &str, state: RolloutState) {
     }
 }
 
-/// The old instances that go on for now. Lost ones are healed: they carry the traffic.
+/// The old instances that go on for now. Lost ones are healed and new slots filled as long as the
+/// minimum is not made up without them: what carries the traffic is what was verified.
 fn olds(pass: &mut Pass<'_>, target: &str, state: RolloutState) {
-    let stable = pass.stable_revision().map(str::to_owned);
-    if let Some(stable) = stable.as_deref().filter(|stable| *stable != target) {
-        let slots: Vec<u32> = wanted_slots(pass).collect();
-        let grows = pass
-            .instances
-            .iter()
-            .any(|i| i.revision() == stable && is_on(i.state))
-            && state != RolloutState::Baking;
-        for slot in slots {
-            match pass.holder(stable, slot) {
-                Some(index) if is_on(pass.instances[index].state) => {
-                    run(pass, index, Traffic::Routed);
-                }
-                Some(_) => {}
-                None if was_on(pass, stable, slot)
-                    || (grows && !pass.slots(stable).contains(&slot)) =>
-                {
-                    if let Some(index) = placement::add(pass, stable, slot) {
-                        run(pass, index, Traffic::Routed);
-                    }
-                }
-                None => {}
-            }
+    let Some(stable) = pass.stable_revision().map(str::to_owned) else {
+        return;
+    };
+    if stable == target {
+        return;
+    }
+    let mut on = 0;
+    for slot in wanted_slots(pass) {
+        let holder = pass.holder(&stable, slot);
+        if let Some(index) = holder.filter(|index| is_on(pass.instances[*index].state)) {
+            run(pass, index, Traffic::Routed);
+            on += 1;
+        }
+    }
+    // What works beside them counts as well: the new ones, and slots that are to go.
+    let wanted = wanted_slots(pass);
+    let beside = pass
+        .instances
+        .iter()
+        .filter(|i| i.is_serving(pass.sectioned) && !i.is_leaving())
+        .filter(|i| i.revision() != stable || !wanted.contains(&i.name.slot))
+        .count();
+    let mut missing = pass.limits.floor.saturating_sub(on + beside);
+    let grows = on > 0 && state != RolloutState::Baking;
+    for slot in wanted_slots(pass) {
+        if missing == 0 {
+            break;
+        }
+        let lacks = pass.holder(&stable, slot).is_none()
+            && (was_on(pass, &stable, slot) || (grows && !pass.slots(&stable).contains(&slot)));
+        if lacks && let Some(index) = placement::add(pass, &stable, slot) {
+            run(pass, index, Traffic::Routed);
+            missing -= 1;
         }
     }
 }
@@ -260,12 +271,10 @@ fn leaves(state: RolloutState) -> bool {
 /// The old instances that may leave for what the new ones do: never so many that fewer than the
 /// minimum exist, ready or not.
 pub(crate) fn may_leave(pass: &Pass<'_>, target: &str, candidates: &[usize]) -> Vec<usize> {
-    let works = |i: &Instance| i.is_serving(pass.sectioned) && !i.is_leaving();
-    let fresh: usize = drain::credits(pass).values().sum();
     let new = pass
         .instances
         .iter()
-        .filter(|i| i.revision() == target && works(i))
+        .filter(|i| i.revision() == target && drain::works(pass, i) && !i.is_leaving())
         .count();
     let old = pass
         .instances
@@ -282,7 +291,7 @@ pub(crate) fn may_leave(pass: &Pass<'_>, target: &str, candidates: &[usize]) -> 
                 }
         })
         .count();
-    let most = (new + fresh + old).saturating_sub(pass.limits.floor);
+    let most = (new + old).saturating_sub(pass.limits.floor);
     drain::permitted(pass, candidates, Some(most))
 }
 
@@ -309,7 +318,7 @@ fn prefer(pass: &Pass<'_>, candidates: &mut [usize]) {
     candidates.sort_by_key(|index| {
         let instance = &pass.instances[*index];
         (
-            instance.is_serving(pass.sectioned) && !instance.is_leaving(),
+            drain::works(pass, instance) && !instance.is_leaving(),
             !credits.contains_key(&instance.host),
             std::cmp::Reverse(instance.name.slot),
             instance.name.attempt,

@@ -11,13 +11,13 @@ use crds::Reason;
 use crds::release::InstanceState;
 use routes::InstanceState as RouteState;
 
-use crate::Step;
 use crate::fact::{ContainerFacts, ContainerState, RestartPolicy};
+use crate::{Step, StepFailure};
 
 use super::instance::{After, Instance, Intent, Policy, Seen, Served};
 use super::pass::Pass;
 use super::steady::{self, Restarts};
-use super::{container, deletion, drain, image, routes as sections};
+use super::{container, deletion, drain, image, routes as sections, upkeep};
 
 /// The steps of one host, in the order of their doing.
 #[derive(Default)]
@@ -26,25 +26,50 @@ struct Ordered {
     disarm: Vec<Step>,
     push: Vec<Step>,
     arm: Vec<Step>,
-    create: Vec<Step>,
     start: Vec<Step>,
+    create: Vec<Step>,
     stop: Vec<Step>,
     remove: Vec<Step>,
+    upkeep: Vec<Step>,
 }
 
 impl Ordered {
-    fn into_steps(self) -> Vec<Step> {
+    /// The order. A failure ends the steps of its host, so those that failed before come last, the
+    /// first that may be tried again first: only policy, section and policy depend on one another.
+    fn into_steps(self, failures: &[StepFailure], host: &str) -> Vec<Step> {
         let Self {
             restore,
             disarm,
             push,
             arm,
-            create,
             start,
+            create,
             stop,
             remove,
+            upkeep,
         } = self;
-        [restore, disarm, push, arm, create, start, stop, remove].concat()
+        let mut steps = Vec::new();
+        let mut failing = Vec::new();
+        for (step, depends) in [
+            restore, disarm, push, arm, start, create, stop, remove, upkeep,
+        ]
+        .into_iter()
+        .enumerate()
+        .flat_map(|(place, steps)| {
+            steps
+                .into_iter()
+                .map(move |step| (step, (1..=3).contains(&place)))
+        }) {
+            let text = step.to_string();
+            let failed = failures.iter().find(|f| f.place == host && f.step == text);
+            match failed {
+                Some(failure) if !depends => failing.push((failure.retry_at, step)),
+                Some(_) | None => steps.push(step),
+            }
+        }
+        failing.sort_by_key(|(retry_at, _)| *retry_at);
+        steps.extend(failing.into_iter().map(|(_, step)| step));
+        steps
     }
 }
 
@@ -70,15 +95,23 @@ pub(crate) fn act(pass: &mut Pass<'_>) -> BTreeMap<String, Vec<Step>> {
             continue;
         }
         let push = sections::push(pass, &host);
-        let steps = hosts.entry(host.clone()).or_default();
+        let tags = upkeep::keep_images(pass, &host);
+        let rubbish = upkeep::leftovers(pass, &host);
+        let steps = hosts.entry(host).or_default();
         steps.push.extend(push);
-        keep_images(pass, &host, steps);
-        leftovers(pass, &host, steps);
+        for step in tags.into_iter().chain(rubbish) {
+            if !steps.upkeep.contains(&step) {
+                steps.upkeep.push(step);
+            }
+        }
     }
     sections::wake_when_fit(pass);
     hosts
         .into_iter()
-        .map(|(host, ordered)| (host, ordered.into_steps()))
+        .map(|(host, ordered)| {
+            let steps = ordered.into_steps(&pass.observed.failures, &host);
+            (host, steps)
+        })
         .filter(|(_, steps)| !steps.is_empty())
         .collect()
 }
@@ -101,8 +134,8 @@ pub(crate) fn dismantle(pass: &mut Pass<'_>) -> BTreeMap<String, Vec<Step>> {
             }
         }
         steps.push.extend(deletion::drop_section(pass, &host));
-        leftovers(pass, &host, &mut steps);
-        let steps = steps.into_steps();
+        steps.upkeep.extend(upkeep::leftovers(pass, &host));
+        let steps = steps.into_steps(&pass.observed.failures, &host);
         if !steps.is_empty() {
             hosts.insert(host, steps);
         }
@@ -182,10 +215,12 @@ fn create(pass: &mut Pass<'_>, index: usize, steps: &mut Ordered) {
         );
         return;
     }
-    if let Some(tag) = tag
-        && !steps.restore.contains(&tag)
-    {
-        steps.restore.push(tag);
+    // It is created from its release's own tag, as soon as that was seen.
+    if let Some(tag) = tag {
+        if !steps.upkeep.contains(&tag) {
+            steps.upkeep.push(tag);
+        }
+        return;
     }
     let step = container::create(pass, &pass.instances[index]);
     steps.create.extend(step);
@@ -439,67 +474,6 @@ fn stop(pass: &Pass<'_>, index: usize, container: &ContainerFacts, steps: &mut O
         name: instance.name.to_string(),
         grace_seconds: grace,
     });
-}
-
-/// Tags the images of what comes out or runs here, where the tag is missing.
-fn keep_images(pass: &mut Pass<'_>, host: &str, steps: &mut Ordered) {
-    let comes = pass
-        .moving()
-        .filter(|_| pass.limits.replicas > 0 && image::hosts(pass).contains(host));
-    let runs = pass.stable.filter(|number| {
-        let revision = pass.revision(*number);
-        pass.instances
-            .iter()
-            .any(|i| i.host == host && Some(i.revision()) == revision && !i.forgotten)
-    });
-    for number in [comes, runs].into_iter().flatten() {
-        let step = image::keep(pass, number, host);
-        if let Some(step) = step
-            && !steps.restore.contains(&step)
-        {
-            steps.restore.push(step);
-        }
-    }
-    if let Some(number) = runs {
-        let failed = image::keep(pass, number, host).is_none_or(|step| {
-            pass.observed
-                .failures
-                .iter()
-                .any(|f| f.place == host && f.step == step.to_string())
-        });
-        let revision = pass.revision(number).unwrap_or_default().to_owned();
-        let known = pass
-            .host(host)
-            .is_some_and(|facts| facts.images.known().is_some());
-        if failed && known && !image::has_tag(pass, host, &revision) {
-            let release = pass.release_name(number);
-            pass.trouble(
-                Reason::RollbackUnavailable,
-                format!("host {host} does not have the image of {release} any more: a rollback to it would fail; load the image there again"),
-            );
-        }
-    }
-}
-
-/// Clears away what instances without a container left behind, unless they are about to be created.
-fn leftovers(pass: &Pass<'_>, host: &str, steps: &mut Ordered) {
-    let Some(facts) = pass.host(host) else { return };
-    for name in &facts.leftovers {
-        let awaited = pass.instances.iter().any(|i| {
-            i.host == host
-                && i.name == *name
-                && !i.forgotten
-                && matches!(
-                    i.intent,
-                    Intent::Run { .. } | Intent::Reserve | Intent::Leave
-                )
-        });
-        if !awaited {
-            steps
-                .remove
-                .push(Step::RemoveLeftovers { name: name.clone() });
-        }
-    }
 }
 
 /// True when an instance's entry is out of the section.

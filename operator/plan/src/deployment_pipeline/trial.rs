@@ -105,11 +105,15 @@ fn refused<'a>(pass: &Pass<'a>, instance: &Instance) -> Option<&'a StepFailure> 
     }
     let create = format!("create {name} at ");
     let start = format!("start {name}");
-    pass.observed.failures.iter().find(|failure| {
-        failure.place == instance.host
-            && failure.class == FailureClass::Refused
-            && (failure.step == start || failure.step.starts_with(&create))
-    })
+    pass.observed
+        .failures
+        .iter()
+        .filter(|failure| {
+            failure.place == instance.host
+                && failure.class == FailureClass::Refused
+                && (failure.step == start || failure.step.starts_with(&create))
+        })
+        .min_by_key(|failure| &failure.step)
 }
 
 /// The last log lines of an instance, bounded, on lines of their own; empty when there are none.

@@ -283,3 +283,25 @@ fn an_unreachable_host_is_named_while_nothing_else_happens() {
     world.host("b").reachable = true;
     healed(&mut world, 2);
 }
+
+#[test]
+fn a_step_that_fails_for_ever_keeps_no_other_from_being_done() {
+    let mut world = installed(&["a"], 2);
+    // The tag is gone and cannot be given again, and a name that was taken cannot be had back.
+    world.host("a").images.clear();
+    let id = first(&world);
+    world.host("a").containers.get_mut(&id).unwrap().name = "mine".to_owned();
+    world.refused = vec!["tag image".to_owned(), "rename".to_owned()];
+    world.rest(60);
+    let now = world.now;
+    let other = world.hosts["a"].containers.keys().nth(1).cloned().unwrap();
+    world
+        .host("a")
+        .containers
+        .get_mut(&other)
+        .unwrap()
+        .halt(now);
+    world.rest(60);
+    world.assert_sound();
+    assert_eq!(world.answering(), 2, "{}", world.trace());
+}

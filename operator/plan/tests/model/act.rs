@@ -55,7 +55,21 @@ impl World {
         let text = step.to_string();
         self.done.push(format!("{text} on {host}"));
         let refused = self.refused.iter().any(|prefix| text.starts_with(prefix));
-        let outcome = if refused {
+        let lost = match &mut self.hiccup {
+            Some((0, done)) => Some(*done),
+            Some((left, _)) => {
+                *left -= 1;
+                None
+            }
+            None => None,
+        };
+        let outcome = if let Some(done) = lost {
+            self.hiccup = None;
+            if done {
+                let _ = self.guarded(host, step);
+            }
+            Err((FailureClass::Unknown, "the answer was lost".to_owned()))
+        } else if refused {
             Err((FailureClass::Refused, "the Engine refuses".to_owned()))
         } else {
             self.guarded(host, step)

@@ -20,6 +20,8 @@ enum Happening {
     Batch(i32, i32),
     /// The operator dies after so many effects, and another begins.
     Die(usize),
+    /// The answer to a step is lost; true: it was done all the same.
+    Hiccup(usize, bool),
     /// A container, by its place in the list, is removed, stopped, renamed or frozen by hand.
     Remove(usize),
     Stop(usize),
@@ -90,6 +92,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0..6_u32).prop_map(Happening::Scale),
         1 => (0..4_i32, 0..3_i32).prop_map(|(surge, unavailable)| Happening::Batch(surge, unavailable)),
         3 => (0..12_usize).prop_map(Happening::Die),
+        2 => (0..12_usize, any::<bool>()).prop_map(|(steps, done)| Happening::Hiccup(steps, done)),
         2 => (0..8_usize).prop_map(Happening::Remove),
         2 => (0..8_usize).prop_map(Happening::Stop),
         1 => (0..8_usize).prop_map(Happening::Rename),
@@ -141,6 +144,7 @@ fn happen(world: &mut World, happening: &Happening) {
             world.dies_after = None;
             world.failures.clear();
         }
+        Happening::Hiccup(steps, done) => world.hiccup = Some((*steps, *done)),
         Happening::Remove(place) => {
             if let Some((host, id)) = pick(world, *place) {
                 world.host(&host).containers.remove(&id);
@@ -164,6 +168,19 @@ fn happen(world: &mut World, happening: &Happening) {
                 }
             }
         }
+        Happening::Away(..)
+        | Happening::Mute(..)
+        | Happening::Cordon(_)
+        | Happening::Erase
+        | Happening::LoseSection(_)
+        | Happening::LoseNetwork(_) => suffer(world, happening),
+    }
+}
+
+/// What happens to hosts and records.
+fn suffer(world: &mut World, happening: &Happening) {
+    let now = world.now;
+    match happening {
         Happening::Away(place, millis) => {
             let name = host_name(world, *place);
             world.host(&name).reachable = false;
@@ -200,6 +217,16 @@ fn happen(world: &mut World, happening: &Happening) {
             let next = host.containers.len() + 2;
             host.network = Some(format!("net-{next}-{now}"));
         }
+        Happening::Wait(_)
+        | Happening::Release(..)
+        | Happening::Scale(_)
+        | Happening::Batch(..)
+        | Happening::Die(_)
+        | Happening::Hiccup(..)
+        | Happening::Remove(_)
+        | Happening::Stop(_)
+        | Happening::Rename(_)
+        | Happening::Freeze(_) => happen(world, happening),
     }
 }
 

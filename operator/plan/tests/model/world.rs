@@ -34,6 +34,8 @@ pub struct World {
     pub broken: Vec<String>,
     /// The operator dies after so many more effects.
     pub dies_after: Option<usize>,
+    /// After so many steps the answer to one is lost; true: it was done all the same.
+    pub hiccup: Option<(usize, bool)>,
     /// Steps whose text begins so are refused.
     pub refused: Vec<String>,
     /// True: something happened by itself during the last pass, so that another follows at once.
@@ -77,6 +79,7 @@ impl World {
             events: Vec::new(),
             broken: Vec::new(),
             dies_after: None,
+            hiccup: None,
             refused: Vec::new(),
             stirred: false,
             passes: 0,

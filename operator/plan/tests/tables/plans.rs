@@ -8,8 +8,8 @@ fn a_new_pipeline_gets_its_finalizer_then_its_release_and_nothing_else() {
     check("want a \n host h1", "create release shop-1: shop:a as a");
     check(
         "want a \n release 1 a \n host h1 untagged",
-        "tag image aaa as mooring/default/shop:a on h1
-         push section: nothing on h1",
+        "push section: nothing on h1
+         tag image aaa as mooring/default/shop:a on h1",
     );
 }
 

@@ -11,15 +11,16 @@ use std::sync::Arc;
 use bollard::models::ContainerSummary;
 use crds::labels::Role;
 use crds::names::{self, InstanceName};
-use crds::{ConditionStatus, ConditionType, DeploymentPipeline, DockerHost, Reason, Release};
+use crds::{DeploymentPipeline, DockerHost, Release};
 use futures::future::join_all;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use plan::deployment_pipeline::Observed;
-use plan::docker_host::blocks_pipelines;
 use plan::fact::{ContainerFacts, HostFacts, NetworkFacts, ProxyFacts};
 use plan::{Fact, StepFailure};
 
+use super::declared::{blocked, grants, last_writer, recorded_addresses};
+use super::endpoints::{address_on, addresses, display_name};
 use super::{Pipelines, inspect, resolve};
 use crate::addresses::Reservation;
 use crate::context::Context;
@@ -126,69 +127,6 @@ pub(super) async fn observe(
         releases: by_name,
         _reservations: reservations,
     })
-}
-
-/// Whether a host lets pipelines of a namespace in.
-fn grants(host: &DockerHost, namespace: &str) -> bool {
-    host.spec
-        .allowed_namespaces
-        .iter()
-        .any(|allowed| allowed == "*" || allowed == namespace)
-}
-
-/// Why a host cannot be worked with at all, as its own pass found out. A port that is taken and a
-/// proxy or Engine that is away are facts that this pass sees for itself.
-fn blocked(host: &DockerHost) -> Option<(Reason, String)> {
-    let unclaimed = || {
-        (
-            Reason::NetworkPending,
-            "the host is not claimed yet".to_owned(),
-        )
-    };
-    let Some(status) = &host.status else {
-        return Some(unclaimed());
-    };
-    let ready = status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == ConditionType::Ready);
-    let trouble = ready
-        .filter(|ready| ready.status == ConditionStatus::False)
-        .map(|ready| (ready.reason, ready.message.clone()));
-    match trouble {
-        Some((reason, message)) if blocks_pipelines(reason) => Some((reason, message)),
-        // Not claimed: nothing here could carry the host's identity, and the trouble says why.
-        trouble if status.host_id.is_none() => Some(trouble.unwrap_or_else(unclaimed)),
-        Some(_) | None => None,
-    }
-}
-
-fn recorded_addresses(releases: &[Release]) -> BTreeMap<String, BTreeSet<Ipv4Addr>> {
-    let mut recorded: BTreeMap<String, BTreeSet<Ipv4Addr>> = BTreeMap::new();
-    let stages = releases
-        .iter()
-        .filter_map(|release| release.status.as_ref())
-        .flat_map(|s| &s.stages);
-    for instance in stages.flat_map(|stage| &stage.instances) {
-        recorded
-            .entry(instance.host.clone())
-            .or_default()
-            .insert(instance.address);
-    }
-    recorded
-}
-
-/// The field manager that last wrote the spec.
-fn last_writer(pipeline: &DeploymentPipeline) -> String {
-    let entries = pipeline.metadata.managed_fields.iter().flatten();
-    let of_spec = entries.filter(|entry| {
-        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-        entry.subresource.is_none() && fields.is_some_and(|fields| fields.get("f:spec").is_some())
-    });
-    let newest = of_spec.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
-    newest
-        .and_then(|entry| entry.manager.clone())
-        .unwrap_or_default()
 }
 
 impl Look<'_> {
@@ -531,39 +469,4 @@ fn held(container: &ContainerSummary, prefix: &str) -> Vec<(String, String)> {
         .filter(|name| name.starts_with(prefix))
         .map(|name| (name, id.clone()))
         .collect()
-}
-
-fn display_name(container: &ContainerSummary) -> String {
-    let name = container.names.iter().flatten().next();
-    let id = container.id.clone().unwrap_or_default();
-    name.map_or(id, |name| name.trim_start_matches('/').to_owned())
-}
-
-/// Every address that a container has or will have again.
-fn addresses(container: &ContainerSummary) -> Vec<Ipv4Addr> {
-    let networks = container
-        .network_settings
-        .as_ref()
-        .and_then(|settings| settings.networks.as_ref());
-    let endpoints = networks.into_iter().flat_map(|networks| networks.values());
-    endpoints
-        .flat_map(|endpoint| {
-            let fixed = endpoint
-                .ipam_config
-                .as_ref()
-                .and_then(|config| config.ipv4_address.as_ref());
-            [fixed, endpoint.ip_address.as_ref()]
-        })
-        .flatten()
-        .filter_map(|text| text.parse().ok())
-        .collect()
-}
-
-/// The address of a container on one network.
-fn address_on(container: &ContainerSummary, network: &str) -> Option<Ipv4Addr> {
-    let networks = container.network_settings.as_ref()?.networks.as_ref()?;
-    let endpoint = networks
-        .values()
-        .find(|endpoint| endpoint.network_id.as_deref() == Some(network))?;
-    endpoint.ip_address.as_ref()?.parse().ok()
 }

@@ -6,14 +6,13 @@
 use cel::common::ast::{CallExpr, Expr as Ast, IdedExpr, operators};
 
 use crate::cel::expr::{Access, Expr, Function};
-use crate::cel::types::{Kind, Makes, Provider, Signature, Ty, signatures};
+use crate::cel::signature::{Makes, Provider, Signature, signatures};
+use crate::cel::ty::{Kind, Ty};
 use crate::schema::compile_pattern;
 
-use super::cost::{Size, scaled};
-use super::{Checker, Info, Typed, operator_of, united};
-
-/// The regular expressions of named formats count as this long, in characters.
-const FORMAT_PATTERN: f64 = 128.0;
+use super::operator::operator_of;
+use super::price::estimate;
+use super::{Checker, Info, Typed, united};
 
 impl Checker<'_> {
     pub(super) fn call(&mut self, call: &CallExpr) -> Typed {
@@ -324,154 +323,4 @@ fn made(makes: Makes, first: Option<&Info>) -> Ty {
         Makes::Optional(kind) => Ty::Optional(Box::new(plain(kind))),
         Makes::OptionalSame => Ty::Optional(Box::new(first().lost())),
     }
-}
-
-/// What a function costs beside its arguments, and the size of what it makes.
-fn estimate(name: &str, target: Option<&Info>, args: &[Info]) -> (u64, Option<Size>) {
-    // Functions that are also methods have their subject first, wherever it is written.
-    let subject = target.or(args.first()).map_or(Size::UNKNOWN, Info::size);
-    let argument = |index: usize| args.get(index).map_or(Size::UNKNOWN, Info::size);
-    match name {
-        "contains" => (
-            scaled(subject.max, 0.1).saturating_mul(scaled(argument(0).max, 0.1)),
-            None,
-        ),
-        "startsWith" | "endsWith" => (scaled(argument(0).max, 0.1), None),
-        "matches" | "find" | "findAll" => {
-            let pattern = args.last().map_or(Size::UNKNOWN, Info::size);
-            let pattern = if name == "findAll" {
-                argument(0)
-            } else {
-                pattern
-            };
-            let text = scaled(subject.max.saturating_add(1), 0.1);
-            let cost = text.saturating_mul(scaled(pattern.max, 0.25));
-            (
-                cost,
-                (name != "matches").then(|| Size::at_most(subject.max)),
-            )
-        }
-        "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => {
-            let Some(target) = target else {
-                return (1, None);
-            };
-            match target.ty.kind() {
-                Kind::List => {
-                    let text = matches!(target.ty.element().kind(), Kind::String | Kind::Bytes);
-                    let element = if text {
-                        scaled(Size::of(&target.ty.element()).max, 0.1)
-                    } else {
-                        0
-                    };
-                    (subject.max.saturating_mul(element.saturating_add(1)), None)
-                }
-                _ => (scaled(subject.max, 0.1), None),
-            }
-        }
-        "lowerAscii" | "upperAscii" | "substring" | "trim" | "url" => {
-            (scaled(subject.max, 0.1), Some(subject))
-        }
-        "replace" => (
-            scaled(subject.max, 0.2),
-            Some(replaced(subject, argument(0), argument(1))),
-        ),
-        "split" => (scaled(subject.max, 0.2), Some(Size::at_most(subject.max))),
-        "join" => {
-            let items = target.map_or(Size::UNKNOWN, |target| {
-                subject.times(Size::of(&target.ty.element()))
-            });
-            let separators = Size {
-                min: subject.min.saturating_sub(1),
-                max: subject.max.saturating_sub(1),
-            };
-            let all = if args.is_empty() {
-                items
-            } else {
-                items.plus(argument(0).times(separators))
-            };
-            (scaled(all.max, 0.1), Some(all))
-        }
-        "cidr" | "isIP" | "isCIDR" | "quantity" | "isQuantity" | "semver" | "isSemver"
-        | "isURL" => (scaled(subject.max, 0.1), None),
-        "ip" if target.is_some() => (1, None),
-        "ip" => (scaled(subject.max, 0.1), None),
-        "ip.isCanonical" => (scaled(subject.max, 0.2), None),
-        "containsIP" | "containsCIDR" => {
-            let text = args
-                .first()
-                .is_some_and(|info| info.ty.kind() == Kind::String);
-            let parse = if text {
-                scaled(argument(0).max, 0.1)
-            } else {
-                0
-            };
-            // Addresses are at most 16 bytes; a network is masked as well.
-            let compare = if name == "containsIP" { 4 } else { 7 };
-            (parse.saturating_add(compare), None)
-        }
-        "validate" => (
-            scaled(scaled(argument(0).max, 0.1), FORMAT_PATTERN * 0.25),
-            None,
-        ),
-        "format" => (scaled(subject.max, 0.1), None),
-        "bytes" => (
-            scaled(subject.max, 0.1),
-            Some(Size {
-                min: subject.min,
-                max: subject.max.saturating_mul(4),
-            }),
-        ),
-        "string"
-            if matches!(
-                args.first().map(|info| info.ty.kind()),
-                Some(Kind::Bytes | Kind::Any)
-            ) =>
-        {
-            (
-                scaled(subject.max, 0.1),
-                Some(Size {
-                    min: subject.min / 4,
-                    max: subject.max,
-                }),
-            )
-        }
-        "strings.quote" => {
-            let size = Size {
-                min: subject.min.saturating_add(2),
-                max: subject.max.saturating_mul(2).saturating_add(2),
-            };
-            (scaled(subject.max, 0.1), Some(size))
-        }
-        "sets.contains" | "sets.intersects" => (
-            argument(0)
-                .max
-                .saturating_mul(argument(1).max)
-                .saturating_add(1),
-            None,
-        ),
-        "sets.equivalent" => {
-            let product = argument(0).max.saturating_mul(argument(1).max);
-            (product.saturating_mul(2).saturating_add(1), None)
-        }
-        "dyn" | "value" | "orValue" | "optional.of" | "optional.ofNonZeroValue" => {
-            (1, Some(subject))
-        }
-        _ => (1, None),
-    }
-}
-
-/// The size of a string in which parts are replaced.
-fn replaced(subject: Size, part: Size, with: Size) -> Size {
-    let max = if part.min == 0 {
-        subject
-            .max
-            .saturating_add(1)
-            .saturating_mul(with.max)
-            .saturating_add(subject.max)
-    } else if with.max <= part.min {
-        subject.max
-    } else {
-        subject.max.div_ceil(part.min).saturating_mul(with.max)
-    };
-    Size::at_most(max)
 }

@@ -3,7 +3,7 @@
 //! Owns [`Size`] and its arithmetic. Must not know expressions. Invariant: an estimate saturates instead of wrapping, so
 //! that a rule without bounds is too expensive and never cheap.
 
-use crate::cel::types::{Bounds, Kind, Ty};
+use crate::cel::ty::{Bounds, Kind, Ty};
 
 /// The fewest and the most elements, entries or bytes of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

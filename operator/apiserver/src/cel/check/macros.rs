@@ -6,7 +6,7 @@
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr as Ast, IdedExpr, operators};
 
 use crate::cel::expr::{Expr, Flatten, Fold, FoldKind};
-use crate::cel::types::{Bounds, Kind, Ty};
+use crate::cel::ty::{Bounds, Kind, Ty};
 
 use super::cost::Size;
 use super::{Checker, Info, Typed, Variable};

@@ -144,7 +144,7 @@ async fn a_custom_resource_is_judged_by_its_schema_and_rules() {
     let message = world.post(WIDGETS, &pink).await.refused(422);
     assert_eq!(
         message,
-        "Widget.example.com \"a\" is invalid: spec.color: Unsupported value: \"pink\": supported values: \"red\", \"green\", \"blue\""
+        "Widget.example.com \"a\" is invalid: [spec.color: Unsupported value: \"pink\": supported values: \"red\", \"green\", \"blue\", <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]"
     );
     let mut many = widget("a");
     many["spec"]["replicas"] = json!(11);
