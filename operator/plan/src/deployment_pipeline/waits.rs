@@ -22,7 +22,7 @@ pub(crate) fn prepared(pass: &mut Pass<'_>, number: u64, target: &str) -> Facts 
                 && (i.is_live() || i.is_leaving())
         });
     // A stable release that fails itself must not keep its fix from coming out.
-    let protects = between && !stable_has_failed(pass);
+    let protects = between && !stable_has_failed(pass) && !stable_is_unfit(pass);
     if protects || !image::is_everywhere(pass, number) {
         return Facts::Waiting;
     }
@@ -212,6 +212,17 @@ pub(crate) fn stable_is_whole(pass: &Pass<'_>) -> bool {
     stable_holders(pass)
         .into_iter()
         .all(|holder| holder.is_some_and(|index| pass.instances[index].is_serving(pass.sectioned)))
+}
+
+/// True when an instance of the stable release has traffic and is not ready for it.
+fn stable_is_unfit(pass: &Pass<'_>) -> bool {
+    stable_holders(pass).into_iter().flatten().any(|index| {
+        let instance = &pass.instances[index];
+        instance.state == InstanceState::Serving
+            && instance.is_running()
+            && instance.ready_since().is_none()
+            && instance.readiness_unknown().is_none()
+    })
 }
 
 /// True when an instance of the release to return to fails itself.
