@@ -64,7 +64,7 @@ pub struct Up {
     /// The port on which its proxy listens.
     #[arg(long, value_name = "PORT", default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..))]
     pub http_port: u16,
-    /// Where mooring-proxy-<arch> lies, if not beside this program.
+    /// Where mooring-proxy-ARCH lies, if not beside this program.
     #[arg(long, value_name = "DIR")]
     pub proxy_dir: Option<PathBuf>,
     /// Takes over a host that belongs to an install whose control plane is lost; for an empty data directory.
@@ -87,7 +87,7 @@ pub struct Operator {
     /// Where the install's Secret and the Lease are kept [default: the Pod's own namespace, else mooring-system].
     #[arg(long, value_name = "NAMESPACE")]
     pub system_namespace: Option<String>,
-    /// Where mooring-proxy-<arch> lies, if not beside this program.
+    /// Where mooring-proxy-ARCH lies, if not beside this program.
     #[arg(long, value_name = "DIR")]
     pub proxy_dir: Option<PathBuf>,
     /// Shows metrics under /metrics on this address.

@@ -3,7 +3,7 @@
 //! A Lease is no fence by itself, since a frozen holder does not know that it lost it. So each holder raises the
 //! epoch that is kept in the same object, by compare-and-set, and proxies refuse a lower one than they have seen.
 //! Owns the Lease. It must not know what the holder does. Invariants: the epoch never falls; whoever has not renewed
-//! for [`STOP`] acts no more. Renewals are no effects and do not pass the gate.
+//! for `STOP` acts no more. Renewals are no effects and do not pass the gate.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
