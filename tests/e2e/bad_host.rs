@@ -8,6 +8,7 @@ use tests::docker_cli;
 use tests::installation::{self, Installation};
 use tests::kubectl::Kubectl;
 use tests::load::Load;
+use tests::report;
 
 use crate::shop::{self, HOST, NAME, OBJECT, PATIENCE};
 
@@ -161,6 +162,6 @@ fn a_host_of_another_install_is_left_alone_until_it_is_adopted() {
         "what ran was adopted, not made anew"
     );
     let booked = load.end();
-    println!("adopt: {}", booked.line());
+    report::show(format_args!("adopt: {}", booked.line()));
     booked.assert_clean();
 }

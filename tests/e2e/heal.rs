@@ -9,6 +9,7 @@ use tests::installation::{self, Installation};
 use tests::kubectl::Kubectl;
 use tests::load::Load;
 use tests::program;
+use tests::report;
 
 use crate::shop::{self, HOST, NAME, OBJECT, PATIENCE};
 
@@ -45,11 +46,11 @@ fn instances_that_hands_take_away_come_back_by_the_event() {
                 }
             },
         );
-        println!(
+        report::show(format_args!(
             "heal: docker {} was answered after {} ms",
             call[0],
             begun.elapsed().as_millis()
-        );
+        ));
         whole(&kubectl, 3);
     }
     shop::assert_answers(installation.http_port(), "1.0");
@@ -171,10 +172,10 @@ fn a_foreign_container_in_the_way_is_named(kubectl: &Kubectl) {
     drop(foreign);
     let begun = Instant::now();
     whole(kubectl, 1);
-    println!(
+    report::show(format_args!(
         "heal: whole {} ms after the foreign container had gone",
         begun.elapsed().as_millis()
-    );
+    ));
 }
 
 #[test]
@@ -188,7 +189,10 @@ fn the_end_of_mooring_is_not_the_end_of_anything_else() {
     let mut load = Load::begin(&installation::dist(), port, HOST, RATE, &["1.0"]);
 
     let took = installation.take().stop();
-    println!("heal: mooring ended {} ms after SIGTERM", took.as_millis());
+    report::show(format_args!(
+        "heal: mooring ended {} ms after SIGTERM",
+        took.as_millis()
+    ));
     shop::assert_answers(port, "1.0");
     installation.start();
     kubectl.wait(OBJECT, "condition=Ready", PATIENCE);
@@ -235,9 +239,9 @@ fn the_end_of_mooring_is_not_the_end_of_anything_else() {
             .all(|id| !before.contains(id))
     );
     let booked = load.end();
-    println!(
+    report::show(format_args!(
         "heal: over SIGTERM, an update cut by SIGKILL and its end: {}",
         booked.line()
-    );
+    ));
     booked.assert_clean();
 }

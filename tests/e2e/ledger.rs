@@ -5,6 +5,7 @@ use std::time::Instant;
 use tests::deployed::BAD;
 use tests::installation::{self, Installation};
 use tests::load::Load;
+use tests::report;
 
 use crate::shop::{self, HOST, OBJECT, PATIENCE};
 
@@ -41,11 +42,11 @@ fn twenty_updates_and_five_rollbacks_lose_no_request() {
         }
     }
     let booked = load.end();
-    println!(
+    report::show(format_args!(
         "ledger: {UPDATES} updates and {rollbacks} rollbacks in {:.0} s: {}",
         begun.elapsed().as_secs_f32(),
         booked.line()
-    );
+    ));
     booked.assert_clean();
     let versions: Vec<&str> = booked.by_version.keys().map(String::as_str).collect();
     assert_eq!(

@@ -14,6 +14,7 @@ pub mod load;
 pub mod picture;
 pub mod program;
 pub mod proxies;
+pub mod report;
 pub mod request;
 pub mod stop_gate;
 pub mod world;
