@@ -107,6 +107,12 @@ pub enum Reason {
     ImageDiffers,
     /// The image of a kept release is gone: a rollback to it would fail.
     RollbackUnavailable,
+    /// The Release that is to be gone back to does not exist.
+    ReleaseNotFound,
+    /// The revision is one of those that may never come out again.
+    RevisionRejected,
+    /// A person holds the rollout.
+    Paused,
     /// A referenced ConfigMap, Secret or key does not exist.
     RefNotFound,
     /// The user that the configuration should belong to is not in the image.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -58,6 +59,32 @@ pub struct DeploymentPipelineSpec {
     #[serde(default = "default_history")]
     #[schemars(range(min = 0, max = 100))]
     pub revision_history_limit: u32,
+    /// True: a rollout stays where it is and no new release begins, until it is false again. What
+    /// runs is looked after, and the replicas follow. A rollback is not held up.
+    #[serde(default)]
+    pub paused: bool,
+    /// Goes back to what an earlier release brought out, as a new release. As long as it is set,
+    /// nothing else comes out: correct the spec, then clear it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_to: Option<RollbackTo>,
+    /// Each later time than before restarts every instance once, at once, as a release with its own
+    /// bake and rollback. It is a mark, not a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_at: Option<Time>,
+    /// Revisions that may never come out again; one that is on its way is undone. At most 100.
+    #[serde(default)]
+    #[schemars(length(max = 100), inner(length(max = 10)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new("self.all(r, r.matches('^[0-9a-f]{10}$'))").message("spec.rejectedRevisions[]: write the ten hex digits of a revision, as kubectl get releases shows them"))]
+    pub rejected_revisions: Vec<String>,
+}
+
+/// What to go back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackTo {
+    /// The name of a Release of this pipeline, such as `shop-3`.
+    #[schemars(length(min = 1, max = 253))]
+    pub release: String,
 }
 
 fn default_replicas() -> u32 {

@@ -36,6 +36,8 @@ pub const VERSION: &str = "v1alpha1";
 pub const DEFAULT_STAGE: &str = "default";
 /// The process that `template` describes.
 pub const MAIN_PROCESS: &str = "main";
+/// The field manager of everything that Mooring writes.
+pub const FIELD_MANAGER: &str = "mooring";
 /// The finalizer that keeps an object until Mooring has cleaned up behind it.
 pub const FINALIZER: &str = "mooring.dev/cleanup";
 

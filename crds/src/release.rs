@@ -37,7 +37,7 @@ use crate::{Condition, Reason};
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self == oldSelf").message("spec: a Release is immutable; change the DeploymentPipeline, which makes another"))]
+#[x_kube(validation = Rule::new("self.pipeline == oldSelf.pipeline && self.number == oldSelf.number && self.revision == oldSelf.revision && self.image == oldSelf.image && self.template == oldSelf.template && self.config == oldSelf.config && self.cause == oldSelf.cause && has(self.restartAt) == has(oldSelf.restartAt) && (!has(self.restartAt) || self.restartAt == oldSelf.restartAt)").message("spec: a Release is immutable but for abort and retryAt; change the DeploymentPipeline, which makes another"))]
 pub struct ReleaseSpec {
     /// The pipeline, in the same namespace.
     #[schemars(length(min = 1, max = 40))]
@@ -60,6 +60,26 @@ pub struct ReleaseSpec {
     /// Who or what asked for it.
     #[serde(default)]
     pub cause: Cause,
+    /// The pipeline's `restartAt` when this was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_at: Option<Time>,
+    /// A person ends the rollout in these stages: traffic goes back to the last verified release.
+    /// Without one, what serves goes on serving. There is one stage, `default`.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(max = 20)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = Rule::new("self.all(s, s == 'default')").message("spec.abort[]: there is no such stage; write default"))]
+    pub abort: Vec<String>,
+    /// Each later time than before tries the rollout once more, if it is the pipeline's newest
+    /// release and was rolled back, aborted or failed; of one under way the deadline begins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Time>,
+}
+
+impl ReleaseSpec {
+    /// True when a person has ended the rollout in a stage.
+    pub fn is_aborted(&self, stage: &str) -> bool {
+        self.abort.iter().any(|aborted| aborted == stage)
+    }
 }
 
 /// An image as it was resolved once.
@@ -132,7 +152,7 @@ pub struct Cause {
     #[serde(default)]
     #[schemars(length(max = 128))]
     pub by: String,
-    /// The failed Release that this one undoes.
+    /// The Release that this one undoes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub rollback_of: Option<String>,
@@ -150,6 +170,10 @@ pub enum CauseReason {
     TemplateChanged,
     /// A referenced ConfigMap or Secret changed.
     ConfigChanged,
+    /// `restartAt` became later.
+    Restart,
+    /// `rollbackTo` names an earlier release.
+    Rollback,
 }
 
 /// The record of the rollout.
@@ -206,7 +230,8 @@ pub enum RolloutState {
     Finalizing,
     /// Traffic goes back to the last verified release.
     RollingBack,
-    /// The rollback itself could not be finished: the best serving set is kept.
+    /// A person holds it; or the rollback itself could not be finished, and the best serving set is
+    /// kept.
     Paused,
 }
 
@@ -290,6 +315,9 @@ pub struct StageStatus {
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// The last `retryAt` that was followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_at: Option<Time>,
     /// Why it waits or failed, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 64))]

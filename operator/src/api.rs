@@ -21,8 +21,6 @@ use tower::{BoxError, Layer, Service, ServiceExt as _};
 
 use crate::gate::{Effect, EffectKind, Gate};
 
-/// The field manager of everything the operator writes.
-pub const MANAGER: &str = "mooring";
 /// The longest time to the head of an answer, watches aside: an API server that is slower is not there.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -265,7 +263,7 @@ where
         "resourceVersion": there.resource_version(),
     }});
     let params = PatchParams {
-        field_manager: Some(MANAGER.to_owned()),
+        field_manager: Some(crds::FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
     match api
@@ -277,16 +275,20 @@ where
     }
 }
 
+/// How Mooring creates and replaces: under its own name as field manager.
+pub fn posted() -> PostParams {
+    PostParams {
+        field_manager: Some(crds::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
+
 /// Writes the status that `object` carries, with the resourceVersion that it was read with. Gives what is stored.
 pub async fn replace_status<K>(api: &Api<K>, object: &K) -> Result<K, kube::Error>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Serialize,
 {
-    let params = PostParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    api.replace_status(&object.name_any(), &params, object)
+    api.replace_status(&object.name_any(), &posted(), object)
         .await
 }
 

@@ -50,7 +50,7 @@ fn failed(what: impl Into<String>) -> impl FnOnce(kube::Error) -> BootstrapError
 /// Defines every kind, or brings their definitions up to date, and waits until they are served.
 pub async fn definitions(client: &Client) -> Result<(), BootstrapError> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let params = PatchParams::apply(api::MANAGER).force();
+    let params = PatchParams::apply(crds::FIELD_MANAGER).force();
     let all = crds::all();
     for definition in &all {
         let name = definition.name_any();
@@ -137,10 +137,7 @@ pub async fn first_host(client: &Client, wanted: &FirstHost) -> Result<Hosted, B
         },
     }))
     .expect("this is a DockerHost");
-    let params = PostParams {
-        field_manager: Some(api::MANAGER.to_owned()),
-        ..PostParams::default()
-    };
+    let params = api::posted();
     match hosts.create(&params, &host).await {
         Ok(_) => Ok(Hosted::Made),
         Err(error) if api::is_conflict(&error) => Ok(Hosted::Kept {

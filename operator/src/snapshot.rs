@@ -219,11 +219,7 @@ impl Snapshots {
             ),
             ..Secret::default()
         };
-        match self
-            .secrets()
-            .create(&kube::api::PostParams::default(), &secret)
-            .await
-        {
+        match self.secrets().create(&crate::api::posted(), &secret).await {
             Ok(_) => Ok(true),
             // It was made by an attempt whose answer was lost; the next pass shares it if need be.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(true),

@@ -7,3 +7,4 @@ mod bad_input;
 mod heal;
 mod restart_anywhere;
 mod rollout;
+mod verbs;

@@ -5,6 +5,7 @@
 //! gets nearer to what is declared, and a pass with nothing to do changes nothing. What it decides
 //! is data, such as `Step::CreateContainer`; the operator's `act` carries it out.
 
+mod asked;
 mod batch;
 mod conditions;
 mod container;
@@ -26,6 +27,7 @@ mod steps;
 mod target;
 mod trial;
 mod upkeep;
+mod verbs;
 mod waits;
 mod words;
 
@@ -56,8 +58,6 @@ pub struct Observed {
     pub snapshots: BTreeMap<String, BTreeSet<String>>,
     /// Steps that failed and are not over.
     pub failures: Vec<StepFailure>,
-    /// The field manager that last wrote the spec, for the record of who asked.
-    pub by: String,
 }
 
 /// What the spec asks for, as far as it can be resolved.

@@ -12,7 +12,7 @@ use crds::{Condition, DEFAULT_STAGE, Reason};
 
 use super::pass::{Pass, Trouble, is_on, name_of};
 use super::target::{Change, last_number};
-use super::{Record, drain, progress, words};
+use super::{Record, drain, progress, verbs, words};
 
 /// Bytes of the summary that the schema allows.
 const MAX_SUMMARY_BYTES: usize = 256;
@@ -114,6 +114,7 @@ impl Judgement {
         let waits = trouble.unwrap_or_else(|| {
             let reason = match current.map(|(_, stage)| stage) {
                 Some(stage) if stage.outcome.is_none() => match stage.state {
+                    RolloutState::Paused if stage.reason == Some(Reason::Paused) => Reason::Paused,
                     RolloutState::RollingBack | RolloutState::Paused => Reason::RollingBack,
                     RolloutState::Resolving
                     | RolloutState::Preparing
@@ -287,7 +288,7 @@ fn stalled(
 ) -> Option<Trouble> {
     if let Change::Pending(unresolved) = change
         && !unresolved.unknown
-        && unresolved.reason != Reason::RefNotFound
+        && !matches!(unresolved.reason, Reason::RefNotFound | Reason::Paused)
     {
         return Some(Trouble {
             reason: unresolved.reason,
@@ -300,15 +301,20 @@ fn stalled(
         Some(Outcome::RolledBack) => Some(Trouble {
             reason: Reason::RolledBack,
             message: format!(
-                "{}\nIt stays so until the spec changes; correct it and apply again",
+                "{}\nIt stays so until the spec changes; correct it and apply again, or set spec.retryAt of {name}",
                 rolled_back(pass, &name, stage)
             ),
         }),
-        Some(Outcome::Aborted | Outcome::Failed) => Some(Trouble {
+        Some(Outcome::Aborted) => Some(Trouble {
+            reason: stage.reason.unwrap_or(Reason::Aborted),
+            message: format!("{}\n{}", stage.message, words::after_abort(stage)),
+        }),
+        Some(Outcome::Failed) => Some(Trouble {
             reason: Reason::Failed,
             message: format!("{name}: {}", stage.message),
         }),
         Some(Outcome::Succeeded | Outcome::Superseded) => None,
+        None if verbs::holds(pass, number) => None,
         None if stage.state == RolloutState::Paused => Some(Trouble {
             reason: Reason::RollingBack,
             message: format!(
@@ -373,6 +379,7 @@ fn release_verdicts(pass: &Pass<'_>, number: u64, stage: &StageStatus) -> Vec<Ve
     let (type_, reason) = match stage.outcome {
         None => {
             let reason = match stage.state {
+                RolloutState::Paused if stage.reason == Some(Reason::Paused) => Reason::Paused,
                 RolloutState::RollingBack | RolloutState::Paused => Reason::RollingBack,
                 RolloutState::Resolving
                 | RolloutState::Preparing
@@ -387,7 +394,10 @@ fn release_verdicts(pass: &Pass<'_>, number: u64, stage: &StageStatus) -> Vec<Ve
         }
         Some(Outcome::Succeeded) => (ConditionType::Ready, Reason::Succeeded),
         Some(Outcome::RolledBack) => (ConditionType::Stalled, Reason::RolledBack),
-        Some(Outcome::Aborted) => (ConditionType::Stalled, Reason::Aborted),
+        Some(Outcome::Aborted) => (
+            ConditionType::Stalled,
+            stage.reason.unwrap_or(Reason::Aborted),
+        ),
         Some(Outcome::Failed) => (ConditionType::Stalled, Reason::Failed),
         Some(Outcome::Superseded) => return Vec::new(),
     };

@@ -1,7 +1,7 @@
 //! Which Releases are kept, and how the others go.
 //!
 //! Owns the history limit. Invariant: a Release goes after its containers and its image's tag, and
-//! never while it is current or stable.
+//! never while it is current, stable or to be gone back to.
 
 use std::collections::BTreeSet;
 
@@ -69,11 +69,18 @@ pub(crate) fn has_finalizer(release: &crds::Release) -> bool {
         .any(|finalizer| finalizer == crds::FINALIZER)
 }
 
-/// The current, the stable and as many others, newest first, as the limit allows. One that a person
+/// The current, the stable, the one to go back to and as many others, newest first, as the limit allows. One that a person
 /// has deleted is not kept.
 fn kept(pass: &Pass<'_>) -> BTreeSet<u64> {
     let limit = usize::try_from(pass.pipeline.spec.revision_history_limit).unwrap_or(usize::MAX);
-    let mut kept: BTreeSet<u64> = [pass.current, pass.stable].into_iter().flatten().collect();
+    let asked = pass.pipeline.spec.rollback_to.as_ref().and_then(|to| {
+        let is_named = |number: &u64| pass.release_name(*number) == to.release;
+        pass.releases.keys().copied().find(is_named)
+    });
+    let mut kept: BTreeSet<u64> = [pass.current, pass.stable, asked]
+        .into_iter()
+        .flatten()
+        .collect();
     let others: Vec<u64> = pass
         .releases
         .iter()

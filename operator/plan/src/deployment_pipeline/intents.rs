@@ -9,7 +9,7 @@ use crds::release::{InstanceState, RolloutState};
 use super::drain;
 use super::instance::{After, Instance, Intent, Policy, Traffic};
 use super::pass::{Pass, is_on};
-use super::placement;
+use super::{placement, verbs};
 
 /// Failed instances of a release that are kept for inspection.
 const KEPT_FAILED: usize = 2;
@@ -24,6 +24,7 @@ pub(crate) fn assign(pass: &mut Pass<'_>) {
         Some((number, state))
     });
     match moving {
+        None if pass.stable.is_none() => keep_serving(pass),
         None => hold(pass, pass.stable, None),
         Some((number, state)) => match state {
             RolloutState::Resolving | RolloutState::Preparing => {
@@ -35,8 +36,51 @@ pub(crate) fn assign(pass: &mut Pass<'_>) {
             | RolloutState::Draining
             | RolloutState::Baking => advance(pass, number, state),
             RolloutState::Finalizing => hold(pass, Some(number), None),
+            RolloutState::Paused if verbs::holds(pass, number) => stand(pass, number),
             RolloutState::RollingBack | RolloutState::Paused => hold(pass, pass.stable, None),
         },
+    }
+}
+
+/// A person holds the rollout: everybody stays where they are. Before anything of it was made the
+/// stable release is looked after as ever.
+fn stand(pass: &mut Pass<'_>, number: u64) {
+    let begun = pass
+        .revision(number)
+        .is_some_and(|target| !members(pass, target).is_empty());
+    if begun {
+        advance(pass, number, RolloutState::Paused);
+    } else {
+        hold(pass, pass.stable, Some(number));
+    }
+}
+
+/// What is left when a release was ended with nothing to return to: what serves, of whatever
+/// release, goes on and is looked after; the rest goes.
+fn keep_serving(pass: &mut Pass<'_>) {
+    if pass.current.is_none() {
+        return;
+    }
+    let kept = kept_failed(pass, "");
+    for index in 0..pass.instances.len() {
+        let instance = &pass.instances[index];
+        let serves = instance.is_serving(pass.sectioned)
+            || matches!(
+                instance.state,
+                InstanceState::Serving | InstanceState::BackOff
+            );
+        if serves && instance.is_viable() && !instance.is_leaving() {
+            run(pass, index, Traffic::Routed);
+        } else if instance.unknown().is_none() {
+            pass.instances[index].intent = Intent::Retire {
+                permitted: drain::is_disarmed(instance),
+                after: if kept.contains(&index) {
+                    After::KeepFailed
+                } else {
+                    After::Remove
+                },
+            };
+        }
     }
 }
 
@@ -120,6 +164,8 @@ fn news(pass: &mut Pass<'_>, target: &str, state: RolloutState) {
         RolloutState::Starting | RolloutState::Warming if drain::acknowledged(pass) > 0 => {
             Traffic::Checked
         }
+        // Nobody gets further than they are, but the promised minimum goes before that.
+        RolloutState::Paused if drain::acknowledged(pass) >= pass.limits.floor => Traffic::Checked,
         RolloutState::Starting
         | RolloutState::Warming
         | RolloutState::Resolving
@@ -218,10 +264,14 @@ fn give_way(pass: &mut Pass<'_>, target: &str, state: RolloutState) {
     }
     prefer(pass, &mut candidates);
     let leaves = leaves(state);
-    disarm_next(pass, target, &candidates);
+    let stands = state == RolloutState::Paused;
+    if !stands {
+        disarm_next(pass, target, &candidates);
+    }
     for index in may_leave(pass, target, &candidates) {
         let disarmed = drain::is_disarmed(&pass.instances[index]);
         match &mut pass.instances[index].intent {
+            Intent::Run { .. } if stands => {}
             Intent::Run { policy, .. } if !(leaves && disarmed) => *policy = Policy::Never,
             Intent::Retire { permitted, .. } => *permitted = disarmed,
             intent @ (Intent::Run { .. } | Intent::Leave | Intent::Reserve) => {

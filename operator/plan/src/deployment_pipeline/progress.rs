@@ -15,7 +15,7 @@ use super::intents::{self, members};
 use super::pass::{Pass, Trouble, is_on};
 use super::rollout::{Facts, Next, Rest, next};
 use super::trial::{self, Failure};
-use super::{moment, target, waits};
+use super::{moment, target, verbs, waits};
 
 /// States that one pass may go through; more would be a circle.
 const MAX_TRANSITIONS: usize = 12;
@@ -23,6 +23,7 @@ const MAX_TRANSITIONS: usize = 12;
 /// Moves the rollout as far as the facts allow and gives every instance its intent.
 pub(crate) fn advance(pass: &mut Pass<'_>) {
     supersede(pass);
+    verbs::retry(pass);
     if let Some(number) = pass.moving() {
         begin(pass, number);
         for _ in 0..MAX_TRANSITIONS {
@@ -125,18 +126,23 @@ fn begin(pass: &mut Pass<'_>, number: u64) {
 
 fn enter(pass: &mut Pass<'_>, number: u64, state: RolloutState) {
     let now = moment::recorded(pass.now);
+    let held = verbs::holds(pass, number);
     let stage = pass.stage_mut(number);
-    let undone = stage.state == RolloutState::Paused || state == RolloutState::Paused;
-    let failures = if state == RolloutState::RollingBack && !undone {
-        failures(pass, number)
-    } else {
-        Vec::new()
-    };
+    let paused_for = stage
+        .since
+        .as_ref()
+        .filter(|_| held)
+        .map_or(0, |since| moment::seconds_between(since.0, now.0));
+    let undone = !held
+        && (stage.state == RolloutState::Paused
+            || (stage.state, state) == (RolloutState::RollingBack, RolloutState::Paused));
+    let why = reasons(pass, number, state, undone);
     let stage = pass.stage_mut(number);
     stage.state = state;
     stage.since = Some(now.clone());
     stage.progress_at = Some(now.clone());
-    stage.unknown_seconds = 0;
+    // The time in which a person held it counts for no deadline.
+    stage.unknown_seconds = paused_for;
     stage.unknown_since = None;
     if !undone {
         stage.reason = None;
@@ -146,9 +152,70 @@ fn enter(pass: &mut Pass<'_>, number: u64, state: RolloutState) {
         stage.verified_at = Some(now);
         pass.stable = Some(number);
     }
-    for (index, failure) in failures {
-        fail(pass, number, index, failure);
+    match why {
+        Why::None => {}
+        Why::Failed(failures) => {
+            for (index, failure) in failures {
+                fail(pass, number, index, failure);
+            }
+        }
+        Why::Asked(reason, words) => said(pass, number, reason, &words),
     }
+    if held && state != RolloutState::RollingBack {
+        let name = pass.release_name(number);
+        pass.events.push(Event {
+            kind: EventKind::Normal,
+            reason: "Resumed",
+            message: format!("{name} goes on"),
+        });
+    }
+}
+
+/// Why a rollout goes where it goes, when people must know.
+enum Why {
+    None,
+    Failed(Vec<(Option<usize>, Failure)>),
+    Asked(Reason, String),
+}
+
+fn reasons(pass: &mut Pass<'_>, number: u64, state: RolloutState, undone: bool) -> Why {
+    match state {
+        RolloutState::RollingBack if !undone => match verbs::ended(pass, number) {
+            Some((reason, words)) => Why::Asked(reason, words),
+            None => Why::Failed(failures(pass, number)),
+        },
+        RolloutState::Paused if !undone => match verbs::held(pass, number) {
+            Some(who) => Why::Asked(Reason::Paused, format!("paused by {who}")),
+            None => Why::None,
+        },
+        RolloutState::Resolving
+        | RolloutState::Preparing
+        | RolloutState::Starting
+        | RolloutState::Warming
+        | RolloutState::Shifting
+        | RolloutState::Draining
+        | RolloutState::Baking
+        | RolloutState::Finalizing
+        | RolloutState::RollingBack
+        | RolloutState::Paused => Why::None,
+    }
+}
+
+/// Writes down what a person asked of a release, and tells it.
+fn said(pass: &mut Pass<'_>, number: u64, reason: Reason, words: &str) {
+    let message = format!("{} {words}", pass.release_name(number));
+    let stage = pass.stage_mut(number);
+    stage.reason = Some(reason);
+    stage.message = crds::condition::bounded(message.clone());
+    pass.events.push(Event {
+        kind: EventKind::Normal,
+        reason: if reason == Reason::Paused {
+            "Paused"
+        } else {
+            "Aborted"
+        },
+        message,
+    });
 }
 
 /// Writes down why a release is undone and marks what failed, so that it is kept.
@@ -175,6 +242,12 @@ fn fail(pass: &mut Pass<'_>, number: u64, index: Option<usize>, failure: Failure
 }
 
 fn end(pass: &mut Pass<'_>, number: u64, outcome: Outcome) {
+    if outcome == Outcome::Aborted
+        && !is_ended_by_hand(pass, number)
+        && let Some((reason, words)) = verbs::ended(pass, number)
+    {
+        said(pass, number, reason, &words);
+    }
     let now = moment::recorded(pass.now);
     let name = pass.release_name(number);
     let stable = pass.stable.map(|stable| pass.release_name(stable));
@@ -198,18 +271,15 @@ fn end(pass: &mut Pass<'_>, number: u64, outcome: Outcome) {
             stage.message = String::new();
             Some((EventKind::Normal, "Succeeded", format!("{name} is out")))
         }
-        Outcome::RolledBack => {
-            let stable = stable.unwrap_or_default();
-            Some((
+        Outcome::RolledBack | Outcome::Aborted => stable.map(|stable| {
+            (
                 EventKind::Warning,
-                "RolledBack",
+                outcome.as_str(),
                 format!("{stable} serves again: {}", stage.message),
-            ))
-        }
+            )
+        }),
         Outcome::Superseded => None,
-        Outcome::Aborted | Outcome::Failed => {
-            Some((EventKind::Warning, outcome.as_str(), stage.message.clone()))
-        }
+        Outcome::Failed => Some((EventKind::Warning, outcome.as_str(), stage.message.clone())),
     };
     if let Some((kind, reason, message)) = event {
         pass.events.push(Event {
@@ -233,6 +303,9 @@ fn last_words(pass: &Pass<'_>, number: u64) -> String {
 
 /// The class of what was observed, for a state.
 fn facts(pass: &mut Pass<'_>, number: u64, state: RolloutState) -> Facts {
+    if let Some(said) = verbs::facts(pass, number, state) {
+        return said;
+    }
     let on_trial = match state {
         RolloutState::Resolving
         | RolloutState::Preparing
@@ -266,7 +339,10 @@ fn facts(pass: &mut Pass<'_>, number: u64, state: RolloutState) -> Facts {
         RolloutState::Draining => waits::drained(pass, &target),
         RolloutState::Baking => waits::baked(pass, number, &target),
         RolloutState::Finalizing => waits::finalized(pass, &target),
-        RolloutState::RollingBack => waits::rolled_back(pass, &target),
+        RolloutState::RollingBack => match waits::rolled_back(pass, &target) {
+            Facts::Met(_) if is_ended_by_hand(pass, number) => Facts::Aborted,
+            facts => facts,
+        },
         RolloutState::Paused => {
             if waits::stable_is_whole(pass) {
                 Facts::Met(Rest::Nothing)
@@ -275,6 +351,12 @@ fn facts(pass: &mut Pass<'_>, number: u64, state: RolloutState) -> Facts {
             }
         }
     }
+}
+
+/// True for a rollout that is undone because a person ended it.
+fn is_ended_by_hand(pass: &Pass<'_>, number: u64) -> bool {
+    let reason = pass.stages.get(&number).and_then(|stage| stage.reason);
+    matches!(reason, Some(Reason::Aborted | Reason::RevisionRejected))
 }
 
 /// True when there is a verified release, of other content, to return to.
@@ -313,10 +395,11 @@ pub(crate) fn late(pass: &mut Pass<'_>, number: u64) -> Option<Failure> {
     })
 }
 
-/// When the rollout will have made no progress for too long; never while something is unknown.
+/// When the rollout will have made no progress for too long; never while something is unknown or a
+/// person holds it.
 pub(crate) fn deadline(pass: &Pass<'_>, number: u64) -> Option<Timestamp> {
     let stage = pass.stages.get(&number)?;
-    if stage.unknown_since.is_some() {
+    if stage.unknown_since.is_some() || verbs::holds(pass, number) {
         return None;
     }
     let seconds = pass

@@ -4,21 +4,32 @@
 //! [`Facts`] before. Invariant: every state but `Paused` has a way to an end, and nothing moves on
 //! what is unknown.
 //!
-//! | State | Unknown, Waiting | Lost | Failed | Superseded | Met: old may leave | Met: new missing | Met: all out |
-//! |---|---|---|---|---|---|---|---|
-//! | Resolving | stay | stay | RollingBack | end Superseded | Preparing | Preparing | Preparing |
-//! | Preparing | stay | stay | RollingBack | end Superseded | Draining | Starting | Starting |
-//! | Starting | stay | stay | RollingBack | end Superseded | Warming | Warming | Warming |
-//! | Warming | stay | stay | RollingBack | end Superseded | Shifting | Shifting | Shifting |
-//! | Shifting | stay | Warming | RollingBack | end Superseded | Draining | Draining | Draining |
-//! | Draining | stay | Warming | RollingBack | end Superseded | stay | Starting | Baking |
-//! | Baking | stay | Warming | RollingBack | end Superseded | Draining | Warming | Finalizing |
-//! | Finalizing | stay | stay | stay | end Superseded | end Succeeded | end Succeeded | end Succeeded |
-//! | RollingBack | stay | stay | Paused | end Superseded | end RolledBack | end RolledBack | end RolledBack |
-//! | Paused | stay | stay | stay | end Superseded | RollingBack | RollingBack | RollingBack |
+//! | State | Unknown, Waiting | Lost | Failed | Superseded | Aborted | Abandoned | Held | Resumed: begun | Resumed: not begun | Met: old may leave | Met: new missing | Met: all out |
+//! |---|---|---|---|---|---|---|---|---|---|---|---|---|
+//! | Resolving | stay | stay | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Preparing | Preparing | Preparing |
+//! | Preparing | stay | stay | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Draining | Starting | Starting |
+//! | Starting | stay | stay | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Warming | Warming | Warming |
+//! | Warming | stay | stay | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Shifting | Shifting | Shifting |
+//! | Shifting | stay | Warming | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Draining | Draining | Draining |
+//! | Draining | stay | Warming | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | stay | Starting | Baking |
+//! | Baking | stay | Warming | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Draining | Warming | Finalizing |
+//! | Finalizing | stay | stay | stay | end Superseded | stay | stay | stay | stay | stay | end Succeeded | end Succeeded | end Succeeded |
+//! | RollingBack | stay | stay | Paused | end Superseded | end Aborted | end Aborted | stay | stay | stay | end RolledBack | end RolledBack | end RolledBack |
+//! | Paused | stay | stay | stay | end Superseded | RollingBack | end Aborted | stay | Warming | Resolving | RollingBack | RollingBack | RollingBack |
 //!
-//! `Failed` is only ever said of a rollout that has a verified release to return to; of a rollback
-//! it means that the release to return to failed itself.
+//! A rollout that has ended is begun anew by a later `retryAt`, see [`reopens`]:
+//!
+//! | Outcome | retryAt |
+//! |---|---|
+//! | Succeeded | stays |
+//! | RolledBack | Resolving |
+//! | Aborted | Resolving |
+//! | Superseded | stays |
+//! | Failed | Resolving |
+//!
+//! `Failed` and `Aborted` are only ever said of a rollout that has a verified release to return to,
+//! `Abandoned` of one that has none. Of a rollback `Failed` means that the release to return to
+//! failed itself, and `Aborted` that the way back from what a person ended is done.
 
 use crds::release::{Outcome, RolloutState};
 
@@ -35,6 +46,17 @@ pub(crate) enum Facts {
     Failed,
     /// A newer release exists.
     Superseded,
+    /// A person ended it, and there is a release to return to.
+    Aborted,
+    /// A person ended it, and there is nothing to return to.
+    Abandoned,
+    /// A person holds it.
+    Held,
+    /// A person held it and does not any more.
+    Resumed {
+        /// True: instances of it were made.
+        begun: bool,
+    },
     /// What the state waits for has happened.
     Met(Rest),
 }
@@ -68,10 +90,27 @@ pub(crate) fn next(state: RolloutState, facts: Facts) -> Next {
         (_, Facts::Superseded) => Next::End(Outcome::Superseded),
         (_, Facts::Unknown | Facts::Waiting)
         | (S::Resolving | S::Preparing | S::Starting | S::Warming, Facts::Lost)
-        | (S::Finalizing | S::RollingBack | S::Paused, Facts::Lost)
+        | (S::Finalizing | S::RollingBack | S::Paused, Facts::Lost | Facts::Held)
         | (S::Finalizing | S::Paused, Facts::Failed)
+        | (S::Finalizing, Facts::Aborted | Facts::Abandoned)
+        | (
+            S::Resolving
+            | S::Preparing
+            | S::Starting
+            | S::Warming
+            | S::Shifting
+            | S::Draining
+            | S::Baking
+            | S::Finalizing
+            | S::RollingBack,
+            Facts::Resumed { .. },
+        )
         | (S::Draining, Facts::Met(Rest::Leave)) => Next::Stay,
+        (S::RollingBack, Facts::Aborted) | (_, Facts::Abandoned) => Next::End(Outcome::Aborted),
+        (_, Facts::Held) => Next::Go(S::Paused),
+        (S::Paused, Facts::Resumed { begun: false }) => Next::Go(S::Resolving),
         (S::Shifting | S::Draining | S::Baking, Facts::Lost)
+        | (S::Paused, Facts::Resumed { begun: true })
         | (S::Baking, Facts::Met(Rest::Add))
         | (S::Starting, Facts::Met(_)) => Next::Go(S::Warming),
         (
@@ -82,9 +121,9 @@ pub(crate) fn next(state: RolloutState, facts: Facts) -> Next {
             | S::Shifting
             | S::Draining
             | S::Baking,
-            Facts::Failed,
+            Facts::Failed | Facts::Aborted,
         )
-        | (S::Paused, Facts::Met(_)) => Next::Go(S::RollingBack),
+        | (S::Paused, Facts::Met(_) | Facts::Aborted) => Next::Go(S::RollingBack),
         (S::RollingBack, Facts::Failed) => Next::Go(S::Paused),
         (S::Resolving, Facts::Met(_)) => Next::Go(S::Preparing),
         (S::Preparing, Facts::Met(Rest::Add | Rest::Nothing))
@@ -97,6 +136,14 @@ pub(crate) fn next(state: RolloutState, facts: Facts) -> Next {
         (S::Baking, Facts::Met(Rest::Nothing)) => Next::Go(S::Finalizing),
         (S::Finalizing, Facts::Met(_)) => Next::End(Outcome::Succeeded),
         (S::RollingBack, Facts::Met(_)) => Next::End(Outcome::RolledBack),
+    }
+}
+
+/// True when a later `retryAt` begins a rollout anew that ended so.
+pub(crate) fn reopens(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::RolledBack | Outcome::Aborted | Outcome::Failed => true,
+        Outcome::Succeeded | Outcome::Superseded => false,
     }
 }
 

@@ -1,18 +1,19 @@
 //! Whether the spec asks for something that has no Release yet, and what makes one.
 //!
-//! Owns the comparison of contents: image reference, template and configuration. Must not compare
-//! revisions, which only name. Invariant: the content of the newest Release never makes another
-//! one, however that Release ended.
+//! Owns the comparison of contents: image reference, template, configuration and restarts, and what
+//! keeps a change from coming out. Must not compare revisions, which only name. Invariant: the
+//! content of the newest Release never makes another one, however that Release ended.
 
 use std::collections::BTreeSet;
 
-use crds::ReleaseSpec;
 use crds::release::{Cause, CauseReason, ConfigRef};
+use crds::{Reason, ReleaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{API, ApiStep};
 
-use super::Unresolved;
 use super::pass::{Pass, name_of};
+use super::{Unresolved, asked, verbs};
 
 /// What the spec asks for, beside the newest Release.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +26,84 @@ pub(crate) enum Change {
     Pending(Unresolved),
 }
 
-/// Compares the spec with the newest Release.
+/// What is to come out next. `rollbackTo` goes before `paused`, and both before the spec.
 pub(crate) fn change(pass: &Pass<'_>) -> Change {
+    let change = match &pass.pipeline.spec.rollback_to {
+        Some(to) => return admitted(pass, return_to(pass, &to.release)),
+        None => declared(pass),
+    };
+    if change != Change::None && pass.pipeline.spec.paused {
+        let who = asked::who(&pass.pipeline.metadata, "paused");
+        return pending(
+            Reason::Paused,
+            format!(
+                "paused by {who}, with a change waiting; set spec.paused to false to bring it out"
+            ),
+        );
+    }
+    admitted(pass, change)
+}
+
+/// The change, unless it would bring out what may never come out again.
+fn admitted(pass: &Pass<'_>, change: Change) -> Change {
+    match change {
+        Change::New(spec) if verbs::is_rejected(pass, &spec.revision) => pending(
+            Reason::RevisionRejected,
+            format!(
+                "{} is revision {}, which spec.rejectedRevisions names; change the spec, or take the revision out of the list",
+                spec.image.reference, spec.revision
+            ),
+        ),
+        Change::New(_) | Change::None | Change::Pending(_) => change,
+    }
+}
+
+fn pending(reason: Reason, message: String) -> Change {
+    Change::Pending(Unresolved {
+        reason,
+        message,
+        unknown: false,
+    })
+}
+
+/// A new release with the content of an earlier one, unless the newest has it already.
+fn return_to(pass: &Pass<'_>, release: &str) -> Change {
+    let named = |number: &&u64| pass.release_name(**number) == release;
+    let Some(wanted) = pass
+        .releases
+        .keys()
+        .find(named)
+        .and_then(|number| pass.releases.get(number))
+    else {
+        return pending(
+            Reason::ReleaseNotFound,
+            format!(
+                "spec.rollbackTo names the release {release}, which this pipeline does not have; kubectl get releases shows those it has"
+            ),
+        );
+    };
+    let newest = pass
+        .current
+        .and_then(|number| pass.releases.get(&number).map(|newest| (number, newest)));
+    match newest {
+        Some((_, newest)) if newest.spec.revision == wanted.spec.revision => Change::None,
+        Some((number, _)) => Change::New(Box::new(ReleaseSpec {
+            number: next_number(pass),
+            cause: Cause {
+                reason: CauseReason::Rollback,
+                by: asked::who(&pass.pipeline.metadata, "rollbackTo"),
+                rollback_of: Some(pass.release_name(number)),
+            },
+            abort: Vec::new(),
+            retry_at: None,
+            ..wanted.spec.clone()
+        })),
+        None => Change::None,
+    }
+}
+
+/// Compares the spec with the newest Release.
+fn declared(pass: &Pass<'_>) -> Change {
     let spec = &pass.pipeline.spec;
     let target = &pass.observed.target;
     let current = pass
@@ -39,8 +116,11 @@ pub(crate) fn change(pass: &Pass<'_>) -> Change {
         Some(current) if current.template != spec.template => CauseReason::TemplateChanged,
         Some(current) => match &target.config {
             Err(unresolved) => return Change::Pending(unresolved.clone()),
-            Ok(config) if same(config, &current.config) => return Change::None,
-            Ok(_) => CauseReason::ConfigChanged,
+            Ok(config) if !same(config, &current.config) => CauseReason::ConfigChanged,
+            Ok(_) if is_later(spec.restart_at.as_ref(), current.restart_at.as_ref()) => {
+                CauseReason::Restart
+            }
+            Ok(_) => return Change::None,
         },
     };
     let (image, config) = match (&target.image, &target.config) {
@@ -59,10 +139,34 @@ pub(crate) fn change(pass: &Pass<'_>) -> Change {
         config,
         cause: Cause {
             reason,
-            by: pass.observed.by.clone(),
-            ..Cause::default()
+            by: match reason {
+                CauseReason::Restart => asked::who(&pass.pipeline.metadata, "restartAt"),
+                CauseReason::Created
+                | CauseReason::ImageChanged
+                | CauseReason::TemplateChanged
+                | CauseReason::ConfigChanged
+                | CauseReason::Rollback => asked::last(&pass.pipeline.metadata),
+            },
+            rollback_of: None,
         },
+        restart_at: spec.restart_at.as_ref().map(mark),
+        abort: Vec::new(),
+        retry_at: None,
     }))
+}
+
+/// A mark in time as it is kept: in whole seconds, as Kubernetes stores times.
+pub(crate) fn mark(time: &Time) -> Time {
+    Time(crds::condition::whole_seconds(time.0))
+}
+
+/// True for a mark that is later than the one before. One that was taken away is none.
+pub(crate) fn is_later(new: Option<&Time>, before: Option<&Time>) -> bool {
+    match (new, before) {
+        (Some(new), Some(before)) => mark(new).0 > mark(before).0,
+        (Some(_), None) => true,
+        (None, Some(_) | None) => false,
+    }
 }
 
 fn same(a: &[ConfigRef], b: &[ConfigRef]) -> bool {

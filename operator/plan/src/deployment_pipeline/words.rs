@@ -4,9 +4,11 @@
 
 use crds::release::{InstanceState, Outcome, RolloutState, StageStatus};
 
-use super::intents;
+use crds::Reason;
+
 use super::pass::Pass;
 use super::target::Change;
+use super::{intents, verbs};
 
 /// The summary: what comes out, serves or is undone, and how far.
 pub(crate) fn summary(
@@ -34,13 +36,20 @@ pub(crate) fn summary(
             let line = stage.message.lines().next().unwrap_or_default();
             format!("Rolled back to {}: {line}", stable.unwrap_or_default())
         }
-        Some(Outcome::Succeeded | Outcome::Superseded | Outcome::Aborted | Outcome::Failed) => {
+        Some(Outcome::Aborted) => {
+            let line = stage.message.lines().next().unwrap_or_default();
+            match stable {
+                Some(stable) => format!("Back on {stable}: {line}"),
+                None => format!("Ended: {line}"),
+            }
+        }
+        Some(Outcome::Succeeded | Outcome::Superseded | Outcome::Failed) => {
             let running = count(pass.stable_revision());
             let release = stable.unwrap_or(name);
             if replicas == 0 && surplus(pass) == 0 {
                 format!("{release} is scaled to 0")
             } else if running >= replicas {
-                format!("Serving {release}")
+                format!("Serving {release}{}", held(pass))
             } else {
                 format!("Serving {release}: {running}/{replicas} ready")
             }
@@ -54,6 +63,9 @@ pub(crate) fn summary(
                         stable.unwrap_or_default(),
                         stage.message.lines().next().unwrap_or_default()
                     )
+                }
+                RolloutState::Paused if verbs::holds(pass, number) => {
+                    format!("Paused {name}: {out}/{replicas} serving; {}", stage.message)
                 }
                 RolloutState::Paused => {
                     format!("Rollback of {name} cannot be finished")
@@ -71,6 +83,25 @@ pub(crate) fn summary(
                 ),
             }
         }
+    }
+}
+
+/// What keeps the spec from coming out, if a person asked for that.
+fn held(pass: &Pass<'_>) -> String {
+    let spec = &pass.pipeline.spec;
+    match &spec.rollback_to {
+        Some(to) => format!(", held by rollbackTo {}", to.release),
+        None if spec.paused => ", paused".to_owned(),
+        None => String::new(),
+    }
+}
+
+/// What a person does after a release was ended by hand.
+pub(crate) fn after_abort(stage: &StageStatus) -> &'static str {
+    if stage.reason == Some(Reason::RevisionRejected) {
+        "It stays so until the spec changes, or the revision is taken out of spec.rejectedRevisions and spec.retryAt of the release is set"
+    } else {
+        "It stays so until the spec changes, or spec.abort of the release is cleared and its spec.retryAt set"
     }
 }
 

@@ -17,4 +17,5 @@ mod engine;
 mod observe;
 mod properties;
 mod stories;
+mod verbs;
 mod world;

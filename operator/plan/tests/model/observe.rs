@@ -28,7 +28,6 @@ impl World {
             target: self.target(pipeline),
             snapshots: self.snapshots.clone(),
             failures: self.failures.clone(),
-            by: "kubectl".to_owned(),
         }
     }
 
@@ -219,9 +218,10 @@ impl World {
             })
             .collect();
         let template = serde_json::to_string(&pipeline.spec.template).unwrap();
+        let restart = pipeline.spec.restart_at.as_ref().map(|at| at.0.to_string());
         let revision = image
             .is_ok()
-            .then(|| digits(&(&content, &template, &self.config))[..10].to_owned());
+            .then(|| digits(&(&content, &template, &self.config, &restart))[..10].to_owned());
         Target {
             image,
             config: Ok(config),

@@ -37,6 +37,17 @@ enum Happening {
     LoseSection(usize),
     /// The container network of a host is gone and made again.
     LoseNetwork(usize),
+    /// A person holds rollouts, or lets them go on.
+    Pause(bool),
+    /// A person goes back to the release at this place, or takes that away.
+    Return(Option<usize>),
+    Restart,
+    /// A person rejects the revision of the release at this place.
+    Reject(usize),
+    /// A person ends the release at this place, or takes that away.
+    Abort(usize, bool),
+    /// A person tries the release at this place again.
+    Retry(usize),
 }
 
 /// What kind of application a release brings.
@@ -103,6 +114,12 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Erase),
         1 => (0..2_usize).prop_map(Happening::LoseSection),
         1 => (0..2_usize).prop_map(Happening::LoseNetwork),
+        2 => any::<bool>().prop_map(Happening::Pause),
+        1 => prop::option::of(0..4_usize).prop_map(Happening::Return),
+        1 => Just(Happening::Restart),
+        1 => (0..4_usize).prop_map(Happening::Reject),
+        2 => (0..4_usize, any::<bool>()).prop_map(|(place, on)| Happening::Abort(place, on)),
+        2 => (0..4_usize).prop_map(Happening::Retry),
     ]
 }
 
@@ -168,6 +185,12 @@ fn happen(world: &mut World, happening: &Happening) {
                 }
             }
         }
+        Happening::Pause(_)
+        | Happening::Return(_)
+        | Happening::Restart
+        | Happening::Reject(_)
+        | Happening::Abort(..)
+        | Happening::Retry(_) => ask(world, happening),
         Happening::Away(..)
         | Happening::Mute(..)
         | Happening::Cordon(_)
@@ -226,7 +249,48 @@ fn suffer(world: &mut World, happening: &Happening) {
         | Happening::Remove(_)
         | Happening::Stop(_)
         | Happening::Rename(_)
-        | Happening::Freeze(_) => happen(world, happening),
+        | Happening::Freeze(_)
+        | Happening::Pause(_)
+        | Happening::Return(_)
+        | Happening::Restart
+        | Happening::Reject(_)
+        | Happening::Abort(..)
+        | Happening::Retry(_) => happen(world, happening),
+    }
+}
+
+/// What a person asks for, by a patch.
+fn ask(world: &mut World, happening: &Happening) {
+    let release = |world: &World, place: usize| -> Option<crds::Release> {
+        let all: Vec<&crds::Release> = world.releases.values().rev().collect();
+        (!all.is_empty()).then(|| all[place % all.len()].clone())
+    };
+    let name = |release: crds::Release| release.metadata.name.unwrap();
+    match happening {
+        Happening::Pause(paused) => world.edit(|spec| spec.paused = *paused),
+        Happening::Return(None) => world.go_back_to(None),
+        Happening::Return(Some(place)) => {
+            if let Some(release) = release(world, *place) {
+                world.go_back_to(Some(&name(release)));
+            }
+        }
+        Happening::Restart => world.restart(),
+        Happening::Reject(place) => {
+            if let Some(release) = release(world, *place) {
+                world.edit(|spec| spec.rejected_revisions = vec![release.spec.revision]);
+            }
+        }
+        Happening::Abort(place, on) => {
+            if let Some(release) = release(world, *place) {
+                world.abort(&name(release), *on);
+            }
+        }
+        Happening::Retry(place) => {
+            if let Some(release) = release(world, *place) {
+                world.retry(&name(release));
+            }
+        }
+        _ => happen(world, happening),
     }
 }
 
@@ -236,6 +300,11 @@ fn ends_well(mut world: World) -> Result<(), TestCaseError> {
         host.schedulable = true;
         host.foreign.clear();
     }
+    world.edit(|spec| {
+        spec.paused = false;
+        spec.rollback_to = None;
+        spec.rejected_revisions.clear();
+    });
     // What flaps or crashes for ever never rests: the last release is a good one.
     world.release("shop:9", App::good());
     let rested = world.rest(3_600);

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crds::deployment_pipeline::RollbackTo;
 use crds::{DeploymentPipeline, Release};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use plan::deployment_pipeline::{Record, decide};
 use plan::{Plan, StepFailure};
 
@@ -100,6 +102,39 @@ impl World {
     pub fn release(&mut self, image: &str, app: App) {
         self.apps.insert(image.to_owned(), app);
         self.edit(|spec| spec.source.image = image.to_owned());
+    }
+
+    /// Asks for an earlier release, or for none any more.
+    pub fn go_back_to(&mut self, release: Option<&str>) {
+        let to = release.map(|release| RollbackTo {
+            release: release.to_owned(),
+        });
+        self.edit(|spec| spec.rollback_to = to);
+    }
+
+    /// Asks for a restart of everything.
+    pub fn restart(&mut self) {
+        let now = Time(self.now);
+        self.edit(|spec| spec.restart_at = Some(now));
+    }
+
+    /// Ends a release's rollout, or takes that back.
+    pub fn abort(&mut self, release: &str, on: bool) {
+        if let Some(release) = self.releases.get_mut(release) {
+            release.spec.abort = if on {
+                vec!["default".to_owned()]
+            } else {
+                Vec::new()
+            };
+        }
+    }
+
+    /// Tries a release's rollout again.
+    pub fn retry(&mut self, release: &str) {
+        let now = Time(self.now);
+        if let Some(release) = self.releases.get_mut(release) {
+            release.spec.retry_at = Some(now);
+        }
     }
 
     /// The application in an image.

@@ -83,7 +83,6 @@ fn read(world: &str) -> (DeploymentPipeline, Observed) {
         },
         snapshots: BTreeMap::new(),
         failures: Vec::new(),
-        by: "me".to_owned(),
     };
     let mut want = "a".to_owned();
     for line in world.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -159,6 +158,9 @@ fn release(words: &[&str]) -> Release {
             template: crds::template::Template::default(),
             config: Vec::new(),
             cause: crds::release::Cause::default(),
+            restart_at: None,
+            abort: Vec::new(),
+            retry_at: None,
         },
     );
     release.metadata.finalizers = Some(vec![crds::FINALIZER.to_owned()]);

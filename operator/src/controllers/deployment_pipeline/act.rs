@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bollard::models::RestartPolicyNameEnum;
 use crds::{DeploymentPipeline, FINALIZER, Release};
-use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::api::{DeleteParams, ObjectMeta};
 use kube::{Api, Resource as _, ResourceExt as _};
 use plan::fact::RestartPolicy;
 use plan::step::{ApiStep, Step};
@@ -33,7 +33,7 @@ pub(super) async fn on_api(
         ApiStep::DropFinalizer => Ok(api::drop_finalizer(&owner, pipeline).await?),
         ApiStep::CreateRelease { name, spec } => {
             let release = release(pipeline, name, spec);
-            match releases.create(&PostParams::default(), &release).await {
+            match releases.create(&api::posted(), &release).await {
                 Ok(_) => Ok(()),
                 // The answer to an earlier attempt was lost, or another operator was faster: the
                 // next pass sees what is there.

@@ -1,11 +1,11 @@
-//! What the API's objects say that an observation needs: grants, blocks, recorded addresses, authors.
+//! What the API's objects say that an observation needs: grants, blocks, recorded addresses.
 //!
 //! Pure. Must not know Engines or proxies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use crds::{ConditionStatus, ConditionType, DeploymentPipeline, DockerHost, Reason, Release};
+use crds::{ConditionStatus, ConditionType, DockerHost, Reason, Release};
 use plan::docker_host::blocks_pipelines;
 
 /// Whether a host lets pipelines of a namespace in.
@@ -57,17 +57,4 @@ pub(super) fn recorded_addresses(releases: &[Release]) -> BTreeMap<String, BTree
             .insert(instance.address);
     }
     recorded
-}
-
-/// The field manager that last wrote the spec.
-pub(super) fn last_writer(pipeline: &DeploymentPipeline) -> String {
-    let entries = pipeline.metadata.managed_fields.iter().flatten();
-    let of_spec = entries.filter(|entry| {
-        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-        entry.subresource.is_none() && fields.is_some_and(|fields| fields.get("f:spec").is_some())
-    });
-    let newest = of_spec.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
-    newest
-        .and_then(|entry| entry.manager.clone())
-        .unwrap_or_default()
 }

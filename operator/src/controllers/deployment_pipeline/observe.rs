@@ -19,7 +19,7 @@ use plan::deployment_pipeline::Observed;
 use plan::fact::{ContainerFacts, HostFacts, NetworkFacts, ProxyFacts};
 use plan::{Fact, StepFailure};
 
-use super::declared::{blocked, grants, last_writer, recorded_addresses};
+use super::declared::{blocked, grants, recorded_addresses};
 use super::endpoints::{address_on, addresses, display_name};
 use super::{Pipelines, inspect, resolve};
 use crate::addresses::Reservation;
@@ -109,7 +109,6 @@ pub(super) async fn observe(
         hosts.insert(concerned[host].name_any(), facts);
         reservations.extend(reservation);
     }
-    let by = last_writer(pipeline);
     let by_name = look
         .releases
         .iter()
@@ -122,7 +121,6 @@ pub(super) async fn observe(
             target,
             snapshots,
             failures,
-            by,
         },
         releases: by_name,
         _reservations: reservations,

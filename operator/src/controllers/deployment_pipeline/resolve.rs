@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crds::release::{ConfigRef, HostImage, ReleaseImage};
 use crds::{Reason, Release};
+use kube::ResourceExt as _;
 use plan::deployment_pipeline::{Target, Unresolved};
 use serde_json::json;
 
@@ -132,11 +133,15 @@ fn revision(look: &Look<'_>, image: &ReleaseImage, config: &[ConfigRef]) -> Stri
         .iter()
         .map(|entry| (entry.kind, &entry.name, &entry.hmac))
         .collect();
-    let document = json!({
+    let mut document = json!({
         "image": {"reference": image.reference, "content": image.content},
         "template": look.pipeline.spec.template,
         "config": hmacs,
     });
+    // Left out when there is none: what was named before there were restarts keeps its name.
+    if let Some(restart_at) = &look.pipeline.spec.restart_at {
+        document["restartAt"] = json!(restart_at);
+    }
     let text = canonical(&document).to_string();
     let mut digits = hex::encode(
         &look
@@ -161,7 +166,15 @@ pub(super) async fn snapshots(
         .releases
         .iter()
         .max_by_key(|release| release.spec.number);
-    let kept = newest.into_iter().flat_map(|release| &release.spec.config);
+    let wanted_back = look.pipeline.spec.rollback_to.iter().flat_map(|to| {
+        look.releases
+            .iter()
+            .filter(|release| release.name_any() == to.release)
+    });
+    let kept = newest
+        .into_iter()
+        .chain(wanted_back)
+        .flat_map(|release| &release.spec.config);
     let wanted = target.config.iter().flatten().chain(kept);
     let names = wanted
         .map(|entry| entry.secret.clone())

@@ -1,6 +1,6 @@
 //! Walks every pair of state and fact class, and holds it against the table in the module's text.
 
-use super::{Facts, Next, Outcome, Rest, RolloutState, next};
+use super::{Facts, Next, Outcome, Rest, RolloutState, next, reopens};
 
 const STATES: [RolloutState; 10] = [
     RolloutState::Resolving,
@@ -16,11 +16,16 @@ const STATES: [RolloutState; 10] = [
 ];
 
 /// The columns of the table, in order.
-const COLUMNS: [&[Facts]; 7] = [
+const COLUMNS: [&[Facts]; 12] = [
     &[Facts::Unknown, Facts::Waiting],
     &[Facts::Lost],
     &[Facts::Failed],
     &[Facts::Superseded],
+    &[Facts::Aborted],
+    &[Facts::Abandoned],
+    &[Facts::Held],
+    &[Facts::Resumed { begun: true }],
+    &[Facts::Resumed { begun: false }],
     &[Facts::Met(Rest::Leave)],
     &[Facts::Met(Rest::Add)],
     &[Facts::Met(Rest::Nothing)],
@@ -34,10 +39,9 @@ fn words(next: Next) -> String {
     }
 }
 
-#[test]
-fn every_pair_is_as_the_table_says() {
-    let text = include_str!("../rollout.rs");
-    let rows: Vec<Vec<&str>> = text
+/// The rows of the tables in the module's text.
+fn rows() -> Vec<Vec<&'static str>> {
+    include_str!("../rollout.rs")
         .lines()
         .filter_map(|line| line.strip_prefix("//! | "))
         .map(|line| {
@@ -46,7 +50,34 @@ fn every_pair_is_as_the_table_says() {
                 .map(str::trim)
                 .collect()
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn every_outcome_and_a_retry_are_as_the_table_says() {
+    let outcomes = [
+        Outcome::Succeeded,
+        Outcome::RolledBack,
+        Outcome::Aborted,
+        Outcome::Superseded,
+        Outcome::Failed,
+    ];
+    for outcome in outcomes {
+        let word = if reopens(outcome) {
+            "Resolving"
+        } else {
+            "stays"
+        };
+        let row = rows()
+            .into_iter()
+            .find(|row| row.len() == 2 && row[0] == outcome.as_str());
+        assert_eq!(row.map(|row| row[1]), Some(word), "{outcome:?} and retryAt");
+    }
+}
+
+#[test]
+fn every_pair_is_as_the_table_says() {
+    let rows = rows();
     for state in STATES {
         let row = rows
             .iter()
