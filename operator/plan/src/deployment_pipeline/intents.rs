@@ -8,6 +8,7 @@ use crds::release::{InstanceState, RolloutState};
 
 use super::drain;
 use super::instance::{After, Instance, Intent, Policy, Traffic};
+use super::members::{has_begun, in_use, members, wanted_slots};
 use super::pass::{Pass, is_on};
 use super::{placement, verbs};
 
@@ -451,48 +452,6 @@ fn was_on(pass: &Pass<'_>, revision: &str, slot: u32) -> bool {
 fn hold_slot(pass: &mut Pass<'_>, revision: &str, slot: u32) -> Option<usize> {
     pass.holder(revision, slot)
         .or_else(|| placement::add(pass, revision, slot))
-}
-
-/// The instances of the new revision that are in the rollout, by slot.
-pub(crate) fn members(pass: &Pass<'_>, target: &str) -> Vec<usize> {
-    wanted_slots(pass)
-        .filter_map(|slot| pass.holder(target, slot))
-        .filter(|index| {
-            let state = pass.instances[*index].state;
-            is_on(state) || state == InstanceState::Draining
-        })
-        .collect()
-}
-
-/// True when an instance was started, or is a container that has to be started again.
-pub(crate) fn has_begun(instance: &Instance) -> bool {
-    use crate::fact::ContainerState as C;
-    match instance.container() {
-        None => false,
-        Some(container) => match container.state {
-            C::Created => false,
-            C::Running | C::Paused | C::Restarting | C::Exited | C::Removing | C::Dead => true,
-        },
-    }
-}
-
-/// How many instances run or are going to, those that wait for room aside.
-pub(crate) fn in_use(pass: &Pass<'_>, target: &str) -> usize {
-    let new = members(pass, target)
-        .iter()
-        .filter(|index| has_begun(&pass.instances[**index]))
-        .count();
-    let old = pass
-        .instances
-        .iter()
-        .filter(|i| i.revision() != target && (i.is_live() || is_on(i.state)) && !i.is_lost())
-        .count();
-    new + old
-}
-
-/// The slots that are wanted.
-pub(crate) fn wanted_slots(pass: &Pass<'_>) -> std::ops::Range<u32> {
-    0..pass.pipeline.spec.replicas
 }
 
 /// The failed instances of the newest release that are kept, unless its content runs again.

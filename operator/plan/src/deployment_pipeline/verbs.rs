@@ -9,9 +9,10 @@ use crds::{DEFAULT_STAGE, Reason};
 
 use crate::{Event, EventKind};
 
+use super::members::members;
 use super::pass::Pass;
 use super::rollout::{Facts, reopens};
-use super::{asked, intents, moment, progress, target};
+use super::{asked, moment, progress, target};
 
 /// True for a revision that may never come out again.
 pub(crate) fn is_rejected(pass: &Pass<'_>, revision: &str) -> bool {
@@ -87,7 +88,7 @@ pub(crate) fn facts(pass: &Pass<'_>, number: u64, state: RolloutState) -> Option
         (None, RolloutState::Paused) => Some(Facts::Resumed {
             begun: pass
                 .revision(number)
-                .is_some_and(|target| !intents::members(pass, target).is_empty()),
+                .is_some_and(|target| !members(pass, target).is_empty()),
         }),
         (None, _) => None,
     }

@@ -6,7 +6,8 @@
 use crds::release::InstanceState;
 
 use super::instance::{Instance, Intent, Policy};
-use super::intents::{self, has_begun, in_use, members};
+use super::intents;
+use super::members::{has_begun, in_use, members, wanted_slots};
 use super::pass::Pass;
 use super::rollout::{Facts, Rest};
 use super::{image, moment, placement, progress, routes as sections, trial};
@@ -203,7 +204,7 @@ fn stable_holders(pass: &Pass<'_>) -> Vec<Option<usize>> {
     let Some(stable) = pass.stable_revision() else {
         return Vec::new();
     };
-    intents::wanted_slots(pass)
+    wanted_slots(pass)
         .map(|slot| pass.holder(stable, slot))
         .collect()
 }

@@ -6,9 +6,10 @@ use crds::release::{InstanceState, Outcome, RolloutState, StageStatus};
 
 use crds::Reason;
 
+use super::members::wanted_slots;
 use super::pass::Pass;
 use super::target::Change;
-use super::{intents, verbs};
+use super::verbs;
 
 /// The summary: what comes out, serves or is undone, and how far.
 pub(crate) fn summary(
@@ -112,7 +113,7 @@ pub(crate) fn surplus(pass: &Pass<'_>) -> usize {
         .iter()
         .filter(|i| {
             let wanted = Some(i.revision()) == stable
-                && intents::wanted_slots(pass).contains(&i.name.slot)
+                && wanted_slots(pass).contains(&i.name.slot)
                 && i.state != InstanceState::Draining
                 && i.state != InstanceState::Removing;
             i.is_live() && !wanted
