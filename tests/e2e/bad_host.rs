@@ -1,7 +1,6 @@
 //! Hosts that are not as they should be: said in words, with a next step, and the running release untouched.
 
 use std::net::TcpListener;
-use std::path::Path;
 
 use tests::cable::Cable;
 use tests::docker_cli;
@@ -81,7 +80,7 @@ fn a_second_one_is_refused(installation: &Installation) {
 #[test]
 fn an_engine_out_of_reach_freezes_and_goes_on_when_it_is_back() {
     let scratch = std::env::temp_dir().join(format!("mooring-e2e-cable-{}", std::process::id()));
-    let mut cable = Cable::new(&scratch, Path::new(docker_cli::SOCKET));
+    let mut cable = Cable::new(&scratch, &docker_cli::socket());
     let endpoint = format!("unix://{}", scratch.display());
     let mut installation = Installation::prepared("cable", Some(&endpoint));
     installation.start();

@@ -38,9 +38,7 @@ impl Deployed {
             .build()
             .expect("a runtime");
         runtime.block_on(async {
-            let endpoint: Endpoint = format!("unix://{}", docker_cli::SOCKET)
-                .parse()
-                .expect("an endpoint");
+            let endpoint: Endpoint = docker_cli::host().parse().expect("an endpoint");
             let engine = Engine::connect(&endpoint, Arc::new(Open)).await;
             let engine = engine.expect("the Engine answers");
             for recipe in [

@@ -2,20 +2,38 @@
 //!
 //! Owns the place of the Engine that end-to-end tests use. It must not know Mooring beyond its labels.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::program;
 
-/// The socket of the Engine that end-to-end tests use.
-pub const SOCKET: &str = "/var/run/docker.sock";
+/// Names the Engine that the contract suite and end-to-end tests use, as it does for docker itself.
+const HOST: &str = "DOCKER_HOST";
+/// The one that they use when nobody names one.
+const USUAL: &str = "unix:///var/run/docker.sock";
 /// The longest time that any call may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The endpoint of the Engine that tests use.
+pub fn host() -> String {
+    std::env::var(HOST).unwrap_or_else(|_| USUAL.to_owned())
+}
+
+/// The socket of the Engine that tests use.
+///
+/// # Panics
+/// It is reached in another way.
+pub fn socket() -> PathBuf {
+    let host = host();
+    let socket = host.strip_prefix("unix://");
+    PathBuf::from(socket.unwrap_or_else(|| panic!("{HOST}={host} is no unix socket")))
+}
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new("docker");
     command
-        .args(["--host", &format!("unix://{SOCKET}")])
+        .args(["--host", &host()])
         .args(arguments)
         .env_remove("DOCKER_CONTEXT")
         .env_remove("DOCKER_TLS_VERIFY");

@@ -211,7 +211,7 @@ impl Installation {
         assert!(
             answer.status.success(),
             "no Engine answers on {}: run .ci/engine as root, or .ci/test, which does\n{}",
-            docker_cli::SOCKET,
+            docker_cli::host(),
             program::text(&answer.stderr)
         );
         let dist = dist();
@@ -225,7 +225,7 @@ impl Installation {
             scratch,
             api_port: free_port(),
             http_port: free_port(),
-            docker: docker.map_or_else(|| format!("unix://{}", docker_cli::SOCKET), str::to_owned),
+            docker: docker.map_or_else(docker_cli::host, str::to_owned),
             control_plane: None,
             id: String::new(),
             _deployed: Deployed::images(&dist),
