@@ -4,6 +4,7 @@ use futures::future::join_all;
 use operator::docker::{Outcome, containers};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tests::fake_engine::Generation;
 
 use crate::subject::Subject;
 
@@ -88,7 +89,8 @@ pub async fn f5_twice_is_no_failure(subject: &mut Subject) {
     );
 }
 
-/// F1 and F6: a request whose client has gone is done all the same.
+/// F1 and F6: a request whose client has gone is done all the same. Engine 29 may give a start up, and says so: then the
+/// container is as it was, and can be started again.
 pub async fn f1_f6_effects_outlive_their_client(subject: &mut Subject) {
     let body = subject.body(json!({ "Env": ["STOP_TAKES_MS=500"] }));
     let name = subject.name("a");
@@ -99,6 +101,17 @@ pub async fn f1_f6_effects_outlive_their_client(subject: &mut Subject) {
     subject
         .send_and_leave(&format!("POST /containers/{name}/start"), Value::Null)
         .await;
+    let found = subject
+        .until("a", |state| {
+            state["Status"] == "running" || state["Error"] != ""
+        })
+        .await;
+    if found["State"]["Status"] != "running" {
+        assert_eq!(subject.generation(), Generation::Engine29, "{found}");
+        assert_eq!(found["State"]["Status"], "created", "{found}");
+        let line = format!("POST /containers/{name}/start");
+        assert_eq!(subject.quiet(&line, Value::Null).await.status, 204);
+    }
     subject.until_status("a", "running").await;
     subject
         .send_and_leave(&format!("POST /containers/{name}/stop?t=10"), Value::Null)

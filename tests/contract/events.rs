@@ -41,7 +41,11 @@ pub async fn what_happens_is_told(subject: &mut Subject) {
         .expect("it stops");
     containers::start(&engine, &b).await.expect("it starts");
     containers::remove(&engine, &b).await.expect("it goes");
-    loop {
+    let mut told = Vec::new();
+    while !told
+        .last()
+        .is_some_and(|line: &String| line.contains(" destroy "))
+    {
         let next = time::timeout(Duration::from_secs(30), stream.next())
             .await
             .expect("the next event in time");
@@ -50,15 +54,14 @@ pub async fn what_happens_is_told(subject: &mut Subject) {
         let attributes = actor.attributes.unwrap_or_default();
         let more = ["exitCode", "signal", "oldName"].map(|key| attributes.get(key).cloned());
         let action = event.action.unwrap_or_default();
-        subject.note(format!(
-            "{:?} {action} {:?} {more:?}",
-            event.typ,
-            attributes.get("name")
-        ));
-        if action == "destroy" {
-            return;
-        }
+        let name = attributes.get("name");
+        told.push(format!("{:?} {action} {name:?} {more:?}", event.typ));
     }
+    // A stop is told by whoever asked for it, the end by whoever saw it: either may be first.
+    let at = |word| told.iter().position(|line| line.contains(word));
+    let first = at(" stop ").min(at(" die ")).expect("both are told");
+    told[first..first + 2].sort();
+    subject.note(told.join("\n"));
 }
 
 /// F10: the Engine remembers 256 events, whatever they are about.

@@ -4,8 +4,9 @@
 //! it talks to; what must differ (ids, names of this run, times) is masked, everything else is compared. The numbers
 //! of measured facts (`F1` and so on) stand at the cases that repeat them.
 //!
-//! The real Engine is the one that `MOORING_TEST_DOCKER` names, else `unix:///var/run/docker.sock`. Without one every
-//! case fails. What a case makes carries a prefix of its own and is removed at its end, however it ends.
+//! The real Engine is the one that `DOCKER_HOST` names, else `unix:///var/run/docker.sock`, and the fake one is of the
+//! same generation: `.ci/engine-29 cargo test --test contract` compares a fake Engine 29 with a real one. Without an
+//! Engine every case fails. What a case makes carries a prefix of its own and is removed at its end, however it ends.
 
 mod archives;
 mod containers;
@@ -14,6 +15,7 @@ mod execs;
 mod images;
 mod networks;
 mod processes;
+mod shown;
 mod subject;
 mod transcript;
 mod volumes;
@@ -25,8 +27,8 @@ const CONTEXT: usize = 4;
 
 /// Runs one case on both and compares. `number` gives each its own addresses.
 fn compare(name: &str, number: u8, case: impl AsyncFn(&mut Subject)) {
-    let real = subject::run(Subject::real(name, number), &case);
-    let fake = subject::run(Subject::fake(name, number), &case);
+    let (real, generation) = subject::run(Subject::real(name, number), &case);
+    let (fake, _) = subject::run(Subject::fake(name, number, generation), &case);
     if real == fake {
         return;
     }

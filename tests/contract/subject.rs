@@ -9,14 +9,18 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use operator::docker::{Dialer, Endpoint, Engine, Outcome, containers, images, networks, volumes};
+use operator::docker::{
+    ApiVersion, Dialer, Endpoint, Engine, Outcome, containers, images, networks, volumes,
+};
 use operator::gate::Open;
 use serde_json::{Value, json};
-use tests::fake_engine::FakeEngine;
+use tests::docker_cli;
+use tests::fake_engine::{EngineOptions, FakeEngine, Generation};
 use tests::images::Recipe;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{self, Instant};
 
+use crate::shown::chosen;
 use crate::transcript::Transcript;
 
 /// The label on everything that a case makes; its value is the prefix.
@@ -52,7 +56,7 @@ impl Answer {
 /// Which of the two.
 enum Kind {
     Real,
-    Fake,
+    Fake(Generation),
 }
 
 /// One Engine, for one case.
@@ -63,27 +67,30 @@ pub struct Subject {
     dialer: Option<Arc<dyn Dialer>>,
     engine: Option<Engine>,
     transcript: Transcript,
+    /// Where the Engine keeps volumes.
+    data_root: String,
 }
 
-/// Runs a case and gives its transcript. Afterwards nothing of it is left on the Engine.
-pub fn run(mut subject: Subject, case: &impl AsyncFn(&mut Subject)) -> String {
+/// Runs a case and gives its transcript and the Engine's generation. Afterwards nothing of it is left on the Engine.
+pub fn run(mut subject: Subject, case: &impl AsyncFn(&mut Subject)) -> (String, Generation) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder
         .enable_all()
-        .start_paused(matches!(subject.kind, Kind::Fake));
+        .start_paused(matches!(subject.kind, Kind::Fake(_)));
     let runtime = builder.build().expect("a runtime");
     runtime.block_on(async {
         subject.connect().await;
         case(&mut subject).await;
     });
     let empty = Transcript::new("");
-    std::mem::replace(&mut subject.transcript, empty).into_text()
+    let transcript = std::mem::replace(&mut subject.transcript, empty);
+    (transcript.into_text(), subject.generation())
 }
 
 impl Subject {
-    /// The fake Engine.
-    pub fn fake(case: &str, number: u8) -> Subject {
-        Subject::new(Kind::Fake, case, number)
+    /// The fake Engine of a generation.
+    pub fn fake(case: &str, number: u8, generation: Generation) -> Subject {
+        Subject::new(Kind::Fake(generation), case, number)
     }
 
     /// The real Engine.
@@ -101,24 +108,30 @@ impl Subject {
             dialer: None,
             engine: None,
             transcript,
+            data_root: String::new(),
         }
     }
 
     /// Connects, and brings the image `v1` there.
     async fn connect(&mut self) {
         let dialer = match self.kind {
-            Kind::Fake => FakeEngine::default().dialer(),
+            Kind::Fake(generation) => FakeEngine::new(EngineOptions::of(generation)).dialer(),
             Kind::Real => real_dialer(),
         };
         let engine = Engine::connect_with(Arc::clone(&dialer), Arc::new(Open)).await;
         let engine = engine.unwrap_or_else(|problem| match self.kind {
-            Kind::Fake => panic!("the fake Engine: {problem}"),
+            Kind::Fake(_) => panic!("the fake Engine: {problem}"),
             Kind::Real => panic!(
-                "{problem}\nThe contract suite needs a Docker Engine (API 1.41 or later): run `.ci/engine start` as root, or name one in MOORING_TEST_DOCKER"
+                "{problem}\nThe contract suite needs a Docker Engine (API 1.41 or later): run `.ci/engine start` as root, or name one in DOCKER_HOST"
             ),
         });
         self.dialer = Some(dialer);
         self.engine = Some(engine);
+        let info = self.quiet("GET /info", Value::Null).await.body;
+        let root = info["DockerRootDir"]
+            .as_str()
+            .expect("the Engine says where its files are");
+        self.data_root = root.to_owned();
         self.import("v1", |recipe| recipe).await;
     }
 
@@ -135,6 +148,16 @@ impl Subject {
     /// The operator's client.
     pub fn engine(&self) -> &Engine {
         self.engine.as_ref().expect("cases run after the connect")
+    }
+
+    /// The version that every call is made in, as the operator makes them.
+    fn api_version(&self) -> ApiVersion {
+        self.engine().facts().api_version
+    }
+
+    /// Which kind of Engine it is.
+    pub fn generation(&self) -> Generation {
+        Generation::of(self.api_version())
     }
 
     /// The name of something of this case.
@@ -170,6 +193,7 @@ impl Subject {
     pub fn note(&mut self, text: impl AsRef<str>) {
         let text = text
             .as_ref()
+            .replace(&self.data_root, "<data root>")
             .replace(&format!("{}.{}.", 10, 200 + self.number / 64), "10.x.");
         self.transcript.note(&text);
     }
@@ -216,7 +240,7 @@ impl Subject {
         };
         let request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).expect("a method"))
-            .uri(format!("/v1.41{path}"))
+            .uri(format!("/v{}{path}", self.api_version()))
             .header(http::header::HOST, "engine")
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(Full::new(bytes))
@@ -252,9 +276,9 @@ impl Subject {
                     .as_secs()
                     + 2
             }
-            Kind::Fake => 1_767_225_600 + 1,
+            Kind::Fake(_) => 1_767_225_600 + 1,
         };
-        let path = format!("/v1.41/events?since=1&until={until}");
+        let path = format!("/v{}/events?since=1&until={until}", self.api_version());
         let request = Request::builder()
             .uri(path)
             .header(http::header::HOST, "engine")
@@ -291,7 +315,8 @@ impl Subject {
             body.to_string()
         };
         let request = format!(
-            "{method} /v1.41{path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} /v{}{path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.api_version(),
             body.len()
         );
         let mut stream = self.dial().await;
@@ -341,10 +366,15 @@ impl Subject {
 
     /// Makes a network and gives its id. `config` is its one IPAM config.
     pub async fn network(&mut self, short: &str, config: Value) -> String {
-        let body = json!({ "Name": self.name(short), "Labels": self.labels(), "IPAM": { "Config": [config] } });
-        let answer = self.call("POST /networks/create", body).await;
+        let answer = self.try_network(short, config).await;
         assert_eq!(answer.status, 201, "{:?}", answer.body);
         answer.id()
+    }
+
+    /// As [`Subject::network`], however it is answered.
+    pub async fn try_network(&mut self, short: &str, config: Value) -> Answer {
+        let body = json!({ "Name": self.name(short), "Labels": self.labels(), "IPAM": { "Config": [config] } });
+        self.call("POST /networks/create", body).await
     }
 
     /// Notes what is to be compared of a container.
@@ -355,8 +385,15 @@ impl Subject {
                 Value::Null,
             )
             .await;
-        if let Some(id) = answer.body["Id"].as_str() {
-            self.transcript.learn(id);
+        let networks = answer.body["NetworkSettings"]["Networks"].as_object();
+        let endpoints = networks
+            .into_iter()
+            .flatten()
+            .map(|(_, at)| &at["EndpointID"]);
+        for id in std::iter::once(&answer.body["Id"]).chain(endpoints) {
+            if let Some(id) = id.as_str().filter(|id| !id.is_empty()) {
+                self.transcript.learn(id);
+            }
         }
         let shown = serde_json::to_string_pretty(&chosen(&answer.body)).expect("JSON");
         self.note(format!("{short}: {} {shown}", answer.status));
@@ -388,50 +425,6 @@ impl Subject {
     }
 }
 
-/// The part of an inspect that must be the same on both.
-fn chosen(body: &Value) -> Value {
-    if body["message"].is_string() {
-        return body.clone();
-    }
-    // The Engine lists mounts in any order.
-    let mut mounts = body["Mounts"].as_array().cloned().unwrap_or_default();
-    mounts.sort_by_key(|mount| mount["Destination"].to_string());
-    let state = &body["State"];
-    let networks = body["NetworkSettings"]["Networks"].as_object().into_iter().flatten().map(|(name, endpoint)| {
-        let view = json!({
-            "IPAMConfig": endpoint["IPAMConfig"], "Aliases": endpoint["Aliases"], "NetworkID": endpoint["NetworkID"],
-            "hasEndpoint": endpoint["EndpointID"] != "", "Gateway": endpoint["Gateway"],
-            "IPAddress": endpoint["IPAddress"], "IPPrefixLen": endpoint["IPPrefixLen"],
-            "MacAddress": endpoint["MacAddress"],
-        });
-        (name.clone(), view)
-    });
-    json!({
-        "State": {
-            "Status": state["Status"], "Running": state["Running"], "Paused": state["Paused"],
-            "Restarting": state["Restarting"], "ExitCode": state["ExitCode"], "Error": state["Error"],
-            "OOMKilled": state["OOMKilled"], "Dead": state["Dead"], "hasPid": state["Pid"] != 0,
-            "started": state["StartedAt"] != "0001-01-01T00:00:00Z",
-            "finished": state["FinishedAt"] != "0001-01-01T00:00:00Z", "Health": state["Health"]["Status"],
-        },
-        "Name": body["Name"], "Path": body["Path"], "Args": body["Args"], "RestartCount": body["RestartCount"],
-        "Config": {
-            "Labels": body["Config"]["Labels"], "Env": body["Config"]["Env"], "Cmd": body["Config"]["Cmd"],
-            "Entrypoint": body["Config"]["Entrypoint"], "Image": body["Config"]["Image"],
-            "ExposedPorts": body["Config"]["ExposedPorts"], "Volumes": body["Config"]["Volumes"],
-            "User": body["Config"]["User"], "Hostname": body["Config"]["Hostname"],
-            "Healthcheck": body["Config"]["Healthcheck"],
-        },
-        "HostConfig": {
-            "RestartPolicy": body["HostConfig"]["RestartPolicy"], "NetworkMode": body["HostConfig"]["NetworkMode"],
-            "ReadonlyRootfs": body["HostConfig"]["ReadonlyRootfs"], "Mounts": body["HostConfig"]["Mounts"],
-            "LogConfig": body["HostConfig"]["LogConfig"], "CapDrop": body["HostConfig"]["CapDrop"],
-            "Memory": body["HostConfig"]["Memory"], "PidsLimit": body["HostConfig"]["PidsLimit"],
-        },
-        "Networks": networks.collect::<serde_json::Map<_, _>>(), "Mounts": mounts,
-    })
-}
-
 fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
@@ -444,18 +437,16 @@ fn merge(into: &mut Value, from: Value) {
 }
 
 fn real_dialer() -> Arc<dyn Dialer> {
-    let endpoint = std::env::var("MOORING_TEST_DOCKER")
-        .unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
-    let endpoint: Endpoint = endpoint
+    let endpoint: Endpoint = docker_cli::host()
         .parse()
-        .expect("MOORING_TEST_DOCKER is an endpoint");
+        .expect("DOCKER_HOST is an endpoint");
     endpoint.dialer()
 }
 
 /// Removes what a case made, also after a panic: in a thread of its own, because the case's runtime may be gone.
 impl Drop for Subject {
     fn drop(&mut self) {
-        if matches!(self.kind, Kind::Fake) || self.engine.is_none() {
+        if matches!(self.kind, Kind::Fake(_)) || self.engine.is_none() {
             return;
         }
         let prefix = self.prefix.clone();

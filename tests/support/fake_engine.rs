@@ -47,7 +47,7 @@ pub use behaviour::Behaviour;
 pub use daemon::Down;
 pub use execs::ExecIo;
 pub use faults::{Applied, Fault, Seen};
-pub use options::EngineOptions;
+pub use options::{EngineOptions, Generation};
 pub use views::ContainerView;
 pub use world::{File, Phase};
 
@@ -137,6 +137,7 @@ impl FakeEngine {
     /// An Engine that has only its three networks. Made inside the runtime whose clock it follows.
     pub fn new(options: EngineOptions) -> FakeEngine {
         let mut world = World {
+            generation: options.generation,
             clock: Clock::starting_at(options.epoch),
             ids: Ids::new(options.seed),
             containers: BTreeMap::new(),

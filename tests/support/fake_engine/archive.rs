@@ -94,12 +94,16 @@ pub(super) fn put(shared: &Shared, asked: &Asked) -> Handled {
     let files =
         unpack(&asked.body, u64::MAX).map_err(|error| Refusal::new(400, error.to_string()))?;
     let root = directory.trim_end_matches('/');
+    let refused = world.generation.either(500, 400);
     match place {
         Place::Volume(_, false) => {
-            return Err(Refusal::new(500, "mounted volume is marked read-only"));
+            return Err(Refusal::new(refused, "mounted volume is marked read-only"));
         }
         Place::Layer if read_only => {
-            return Err(Refusal::new(500, "container rootfs is marked read-only"));
+            return Err(Refusal::new(
+                refused,
+                "container rootfs is marked read-only",
+            ));
         }
         Place::Volume(name, true) => {
             let target = world

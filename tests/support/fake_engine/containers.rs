@@ -11,6 +11,7 @@ use super::Shared;
 use super::behaviour::Behaviour;
 use super::events::text;
 use super::images::{empty_config, repository};
+use super::options::Generation;
 use super::reply::{Asked, Handled, Refusal, empty_reply, json_reply};
 use super::world::{
     Container, Endpoint, Files, Life, Mount, Phase, World, labels_of, strings, with_tag,
@@ -150,7 +151,7 @@ impl World {
     /// The endpoints of a new container, by the name of the network where it has one.
     fn endpoints(&self, mode: &str, asked: &Value) -> Result<BTreeMap<String, Endpoint>, Refusal> {
         let asked: Vec<(&String, &Value)> = asked.as_object().into_iter().flatten().collect();
-        if asked.len() > 1 {
+        if asked.len() > self.generation.either(1, usize::MAX) {
             let names: Vec<&str> = asked.iter().map(|(name, _)| name.as_str()).collect();
             let message = format!(
                 "Container cannot be connected to network endpoints: {}",
@@ -165,7 +166,9 @@ impl World {
         let mode = named(if mode == "default" { "bridge" } else { mode });
         let mut endpoints = BTreeMap::from([(mode, Endpoint::default())]);
         for (reference, settings) in asked {
-            endpoints.insert(named(reference), Endpoint::read(settings));
+            let endpoint = Endpoint::read(settings);
+            self.check_fixed(reference, &endpoint)?;
+            endpoints.insert(named(reference), endpoint);
         }
         Ok(endpoints)
     }
@@ -256,28 +259,36 @@ fn variable(pair: &str) -> &str {
 }
 
 /// A restart policy as it is kept, if it is one.
-fn check_policy(policy: &Value) -> Result<Value, Refusal> {
+fn check_policy(generation: Generation, policy: &Value) -> Result<Value, Refusal> {
     let retries = policy["MaximumRetryCount"].as_i64().unwrap_or(0);
-    match text(&policy["Name"]) {
-        "" | "no" | "always" | "unless-stopped" if retries != 0 => {
-            let name = text(&policy["Name"]);
-            Err(Refusal::new(
-                400,
-                format!("maximum retry count cannot be used with restart policy '{name}'"),
-            ))
-        }
+    let (count, unknown) = ("maximum retry count", "invalid restart policy");
+    let name = match text(&policy["Name"]) {
+        "" => generation.either("", "no"),
+        name => name,
+    };
+    let wrong = match name {
+        "" | "no" | "always" | "unless-stopped" if retries != 0 => generation.either(
+            format!("{count} cannot be used with restart policy '{name}'"),
+            format!("{unknown}: {count} can only be used with 'on-failure'"),
+        ),
         "" | "no" | "always" | "unless-stopped" | "on-failure" => {
-            Ok(json!({ "Name": text(&policy["Name"]), "MaximumRetryCount": retries }))
+            return Ok(json!({ "Name": name, "MaximumRetryCount": retries }));
         }
-        name => Err(Refusal::new(
-            400,
-            format!("invalid restart policy '{name}'"),
-        )),
-    }
+        name => generation.either(
+            format!("{unknown} '{name}'"),
+            format!(
+                "{unknown}: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            ),
+        ),
+    };
+    Err(Refusal::new(400, wrong))
 }
 
 /// The complete `HostConfig` of a new container.
-fn host_config(body: &Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
+fn host_config(
+    generation: Generation,
+    body: &Map<String, Value>,
+) -> Result<Map<String, Value>, Refusal> {
     let mut host = empty_host_config();
     let wanted = body.get("HostConfig").and_then(Value::as_object);
     for (key, value) in wanted.into_iter().flatten() {
@@ -286,10 +297,11 @@ fn host_config(body: &Map<String, Value>) -> Result<Map<String, Value>, Refusal>
             host.insert(key.clone(), value.clone());
         }
     }
-    if host["NetworkMode"] == json!("") {
-        host.insert("NetworkMode".to_owned(), json!("default"));
+    if matches!(text(&host["NetworkMode"]), "" | "default") {
+        let usual = generation.either("default", "bridge");
+        host.insert("NetworkMode".to_owned(), json!(usual));
     }
-    let policy = check_policy(&host["RestartPolicy"])?;
+    let policy = check_policy(generation, &host["RestartPolicy"])?;
     host.insert("RestartPolicy".to_owned(), policy);
     Ok(host)
 }
@@ -302,7 +314,7 @@ pub(super) fn create(shared: &Shared, asked: &Asked) -> Handled {
         .ok_or_else(|| Refusal::new(400, "the body is no object"))?;
     let reference = text(body.get("Image").unwrap_or(&Value::Null)).to_owned();
     let mut world = shared.world();
-    let host = host_config(body)?;
+    let host = host_config(world.generation, body)?;
     let endpoints = body
         .get("NetworkingConfig")
         .map_or(Value::Null, |networking| {
@@ -383,7 +395,7 @@ pub(super) fn update(shared: &Shared, asked: &Asked) -> Handled {
     let body = asked.json()?;
     let mut world = shared.world();
     let id = world.find(&asked.target)?.id.clone();
-    let policy = check_policy(&body["RestartPolicy"])?;
+    let policy = check_policy(world.generation, &body["RestartPolicy"])?;
     let known = empty_host_config();
     let container = world.find_mut(&id)?;
     let changes = body.as_object().into_iter().flatten();
@@ -402,9 +414,12 @@ pub(super) fn update(shared: &Shared, asked: &Asked) -> Handled {
 
 /// `GET /containers/json`.
 pub(super) fn list(shared: &Shared, asked: &Asked) -> Handled {
-    let filters = asked.filters(&[
-        "label", "name", "id", "status", "network", "volume", "ancestor", "health",
-    ])?;
+    let filters = asked.filters(
+        shared.options.generation,
+        &[
+            "label", "name", "id", "status", "network", "volume", "ancestor", "health",
+        ],
+    )?;
     let all = asked.flag("all");
     let world = shared.world();
     let mut listed: Vec<&Container> = world

@@ -8,8 +8,9 @@ use tokio::time;
 
 use super::Shared;
 use super::lifecycle::{KILLED, finish};
+use super::options::Generation;
 use super::reply::{Asked, Handled, Refusal, empty_reply};
-use super::world::{Life, Phase};
+use super::world::{Container, Life, Phase};
 
 /// What a stop waits when nobody says.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -72,6 +73,7 @@ async fn end_within(shared: &Arc<Shared>, id: &str, run: u64, limit: Duration) {
 
 /// `POST /containers/{id}/kill`. To Docker that is a stop by hand (F39).
 pub(super) fn kill(shared: &Arc<Shared>, asked: &Asked) -> Handled {
+    let generation = shared.options.generation;
     let name = asked.parameter("signal");
     let number = match name.strip_prefix("SIG").unwrap_or(name) {
         "" | "KILL" | "9" => 9,
@@ -80,27 +82,30 @@ pub(super) fn kill(shared: &Arc<Shared>, asked: &Asked) -> Handled {
         "HUP" | "1" => 1,
         "USR1" | "10" => 10,
         "USR2" | "12" => 12,
-        _ => return Err(Refusal::new(400, format!("Invalid signal: {name}"))),
+        _ => {
+            let old = format!("Invalid signal: {name}");
+            let new = format!(
+                "cannot kill container: {}: invalid signal: {name}",
+                asked.target
+            );
+            return Err(Refusal::new(400, generation.either(old, new)));
+        }
     };
     let (id, run, takes) = {
         let prefix = |refusal: Refusal| {
-            Refusal::new(
-                refusal.status,
-                format!(
-                    "Cannot kill container: {}: {}",
-                    asked.target, refusal.message
-                ),
-            )
+            let cannot = generation.either("Cannot", "cannot");
+            let message = format!(
+                "{cannot} kill container: {}: {}",
+                asked.target, refusal.message
+            );
+            Refusal::new(refusal.status, message)
         };
         let mut world = shared.world();
         let container = world.find_mut(&asked.target).map_err(prefix)?;
         let id = container.id.clone();
         match container.phase {
             Phase::Created | Phase::Exited => {
-                return Err(prefix(Refusal::new(
-                    409,
-                    format!("Container {id} is not running"),
-                )));
+                return Err(prefix(not_running(generation, &id)));
             }
             Phase::Restarting => {
                 container.phase = Phase::Exited;
@@ -156,6 +161,39 @@ pub(super) fn pause(shared: &Shared, container: &str) {
     }
 }
 
+/// The refusal of what only a running container can do.
+pub(super) fn not_running(generation: Generation, id: &str) -> Refusal {
+    let container = generation.either("Container", "container");
+    Refusal::new(409, format!("{container} {id} is not running"))
+}
+
+/// Why Engine 20.10 does not remove a live container.
+fn live_20(container: &Container) -> String {
+    let first = if container.is_paused() {
+        "Unpause and then stop"
+    } else {
+        "Stop"
+    };
+    format!(
+        "You cannot remove a {} container {}. {first} the container before attempting removal or force remove",
+        container.word(),
+        container.id
+    )
+}
+
+/// Why Engine 29 does not remove a live container, asked for under this name.
+fn live_29(container: &Container, name: &str) -> String {
+    let why = if container.is_paused() {
+        "container is paused and must be unpaused first".to_owned()
+    } else {
+        format!(
+            "container is {}: stop the container before removing or force remove",
+            container.word()
+        )
+    };
+    format!("cannot remove container \"{name}\": {why}")
+}
+
 /// `DELETE /containers/{id}`.
 pub(super) fn remove(shared: &Arc<Shared>, asked: &Asked) -> Handled {
     let running = {
@@ -164,15 +202,10 @@ pub(super) fn remove(shared: &Arc<Shared>, asked: &Asked) -> Handled {
         let (id, phase) = (container.id.clone(), container.phase);
         let live = matches!(phase, Phase::Running | Phase::Restarting);
         if live && !asked.flag("force") {
-            let word = container.word();
-            let first = if container.is_paused() {
-                "Unpause and then stop"
-            } else {
-                "Stop"
+            let message = match shared.options.generation {
+                Generation::Engine20 => live_20(container),
+                Generation::Engine29 => live_29(container, &asked.target),
             };
-            let message = format!(
-                "You cannot remove a {word} container {id}. {first} the container before attempting removal or force remove"
-            );
             return Err(Refusal::new(409, message));
         }
         container.ends_for_good = true;

@@ -142,16 +142,19 @@ fn attributes(container: &Container) -> BTreeMap<String, String> {
 
 /// `GET /events`.
 pub(super) fn watch(shared: &Arc<Shared>, asked: &Asked) -> Result<Response<Body>, Refusal> {
-    let filters = asked.filters(&[
-        "type",
-        "event",
-        "label",
-        "container",
-        "image",
-        "network",
-        "volume",
-        "scope",
-    ])?;
+    let filters = asked.filters(
+        shared.options.generation,
+        &[
+            "type",
+            "event",
+            "label",
+            "container",
+            "image",
+            "network",
+            "volume",
+            "scope",
+        ],
+    )?;
     let since = seconds(asked.parameter("since"));
     let until = seconds(asked.parameter("until"));
     let world = shared.world();

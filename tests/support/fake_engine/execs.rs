@@ -15,6 +15,7 @@ use tokio::io::{self, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::endings::not_running;
 use super::logs::{RAW, frame};
 use super::reply::{Asked, Body, Handled, Refusal, empty_reply, json_reply};
 use super::world::{Exec, Life, strings};
@@ -26,8 +27,6 @@ const PIPE: usize = 64 << 10;
 const PIECES: usize = 16;
 /// The exit code of a killed command.
 const KILLED: i64 = 137;
-/// The exit code of a command that cannot be found.
-const NOT_FOUND: i64 = 126;
 
 /// What a command in a fake container reads and writes.
 #[derive(Debug)]
@@ -45,10 +44,7 @@ pub(super) fn create(shared: &Shared, asked: &Asked) -> Handled {
     let container = world.find(&asked.target)?;
     let owner = container.id.clone();
     if !container.is_running() {
-        return Err(Refusal::new(
-            409,
-            format!("Container {owner} is not running"),
-        ));
+        return Err(not_running(world.generation, &owner));
     }
     if container.is_paused() {
         let message = format!(
@@ -111,15 +107,18 @@ pub(super) fn start(
     let exec = world.exec(&asked.target)?.clone();
     let container = world.find(&exec.container)?;
     if !container.is_running() {
-        return Err(Refusal::new(
-            409,
-            format!("Container {} is not running", container.id),
-        ));
+        return Err(not_running(world.generation, &container.id));
     }
     if exec.running || exec.code.is_some() {
         return Err(Refusal::new(
             409,
-            format!("Error: Exec command {} is already running", exec.id),
+            format!(
+                "{} {} is already running",
+                world
+                    .generation
+                    .either("Error: Exec command", "exec command"),
+                exec.id
+            ),
         ));
     }
     let upgrade = upgrade.ok_or_else(|| {
@@ -134,6 +133,7 @@ pub(super) fn start(
         ContainerView::of(container),
     );
     let ready = container.is_ready();
+    let not_found = world.generation.either(126, 127);
     if let Some(exec) = world.execs.get_mut(&exec.id) {
         exec.running = true;
     }
@@ -148,7 +148,7 @@ pub(super) fn start(
     let io = ExecIo { stream, stderr };
     let run = match program {
         Some(program) => program.exec(view, exec.command.clone(), io),
-        None => built_in(&exec.command, ready, io),
+        None => built_in(&exec.command, ready, not_found, io),
     };
     let session = Session {
         shared: Arc::clone(shared),
@@ -290,8 +290,14 @@ async fn read_pieces(
     }
 }
 
-/// The programs of `testapp`, which every fake image has unless a [`super::Program`] is installed for it.
-fn built_in(command: &[String], ready: bool, io: ExecIo) -> BoxFuture<'static, i64> {
+/// The programs of `testapp`, which every fake image has unless a [`super::Program`] is installed for it. Any other ends
+/// with `not_found`.
+fn built_in(
+    command: &[String],
+    ready: bool,
+    not_found: i64,
+    io: ExecIo,
+) -> BoxFuture<'static, i64> {
     let words: Vec<String> = command.to_vec();
     async move {
         let ExecIo { mut stream, mut stderr } = io;
@@ -323,7 +329,7 @@ fn built_in(command: &[String], ready: bool, io: ExecIo) -> BoxFuture<'static, i
                     Value::from(program)
                 );
                 let _ = stream.write_all(message.as_bytes()).await;
-                NOT_FOUND
+                not_found
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Images of the fake Engine: loaded, imported or scripted, never pulled. `RepoDigests` stays empty, as on an Engine
-//! 20.10 (F24), and two imports of one archive have two ids (F23).
+//! Images of the fake Engine: loaded, imported or scripted, never pulled. `RepoDigests` is empty on Engine 20.10 and
+//! names the image's own id on 29, whoever made it (F24); two imports of one archive have two ids (F23).
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::Shared;
 use super::clock::print;
 use super::events::text;
+use super::options::Generation;
 use super::reply::{Asked, Handled, Refusal, bytes_reply, empty_reply, json_reply};
 use super::world::{File, Files, Image, World, labels_of, split_tag, with_tag};
 
@@ -30,7 +31,7 @@ pub(super) fn empty_config() -> Map<String, Value> {
 impl Image {
     fn view(&self, world: &World) -> Value {
         json!({
-            "Id": self.id, "RepoTags": world.tags_of(&self.id), "RepoDigests": [], "Parent": "", "Comment": "",
+            "Id": self.id, "RepoTags": world.tags_of(&self.id), "RepoDigests": self.digests(world), "Parent": "", "Comment": "",
             "Created": print(Some(self.created)), "Container": "", "DockerVersion": "20.10.24", "Author": "",
             "Config": self.config, "Architecture": "amd64", "Os": "linux", "Size": 1, "VirtualSize": 1,
             "RootFS": { "Type": "layers", "Layers": self.layers },
@@ -38,10 +39,30 @@ impl Image {
         })
     }
 
+    /// F24: with containerd's image store an image has a digest in every repository, also where no registry knows it.
+    fn digests(&self, world: &World) -> Vec<String> {
+        let repositories: BTreeSet<&str> = match world.generation {
+            Generation::Engine20 => BTreeSet::new(),
+            Generation::Engine29 => world
+                .tags_of(&self.id)
+                .into_iter()
+                .map(|tag| repository(tag))
+                .collect(),
+        };
+        repositories
+            .into_iter()
+            .map(|repository| format!("{repository}@{}", self.id))
+            .collect()
+    }
+
     fn summary(&self, world: &World) -> Value {
+        let digests = match world.generation {
+            Generation::Engine20 => Value::Null,
+            Generation::Engine29 => json!(self.digests(world)),
+        };
         json!({
             "Containers": -1, "Created": self.created.as_second(), "Id": self.id, "Labels": labels_of(&self.config),
-            "ParentId": "", "RepoDigests": null, "RepoTags": world.tags_of(&self.id), "SharedSize": -1, "Size": 1,
+            "ParentId": "", "RepoDigests": digests, "RepoTags": world.tags_of(&self.id), "SharedSize": -1, "Size": 1,
             "VirtualSize": 1,
         })
     }
@@ -59,7 +80,10 @@ impl World {
 
 /// `GET /images/json`.
 pub(super) fn list(shared: &Shared, asked: &Asked) -> Handled {
-    let filters = asked.filters(&["label", "reference", "dangling"])?;
+    let filters = asked.filters(
+        shared.options.generation,
+        &["label", "reference", "dangling"],
+    )?;
     let world = shared.world();
     let views: Vec<Value> = world
         .images
@@ -75,10 +99,9 @@ pub(super) fn inspect(shared: &Shared, asked: &Asked) -> Handled {
     let world = shared.world();
     let name = &asked.target;
     let image = world.image(name).ok_or_else(|| {
-        Refusal::new(
-            404,
-            format!("no such image: {name}: No such image: {}", with_tag(name)),
-        )
+        let prefix = format!("no such image: {name}: ");
+        let prefix = world.generation.either(prefix, String::new());
+        Refusal::new(404, format!("{prefix}{}", missing(name).message))
     })?;
     Ok(json_reply(200, &image.view(&world)))
 }
@@ -121,13 +144,15 @@ pub(super) fn remove(shared: &Shared, asked: &Asked) -> Handled {
         .find(|container| container.image == id);
     if let (true, Some(user)) = (last, user) {
         let (user, image) = (&user.id[..12], short(&id));
-        return Err(Refusal::new(
-            409,
-            format!(
-                "conflict: unable to remove repository reference \"{}\" (must force) - container {user} is using its referenced image {image}",
-                asked.target
-            ),
-        ));
+        let name = &asked.target;
+        let unable = world.generation.either(
+            format!("remove repository reference \"{name}\" (must force)"),
+            format!("delete {name} (must be forced)"),
+        );
+        let message = format!(
+            "conflict: unable to {unable} - container {user} is using its referenced image {image}"
+        );
+        return Err(Refusal::new(409, message));
     }
     world.tags.remove(&reference);
     world.tell("image", "untag", &id, &[("name", &id)]);

@@ -10,6 +10,7 @@ use tokio::time;
 
 use super::Shared;
 use super::networks::Network;
+use super::options::Generation;
 use super::reply::{Asked, Handled, Refusal, empty_reply};
 use super::world::{Container, Health, Life, Phase, World, strings};
 
@@ -58,7 +59,11 @@ pub(super) async fn start(shared: &Arc<Shared>, asked: &Asked) -> Handled {
 /// Starts the process of a container that does not run.
 pub(super) fn launch(shared: &Arc<Shared>, id: &str) -> Result<(), Refusal> {
     let mut world = shared.world();
-    let attached = world.attach(id);
+    let attached = world.attach(id).map_err(|refusal| {
+        let prefix = "failed to set up container networking: ";
+        let prefix = world.generation.either("", prefix);
+        Refusal::new(refusal.status, format!("{prefix}{}", refusal.message))
+    });
     let program_error = world.program_error(id);
     let container = world.find_mut(id)?;
     let problem = match (&attached, &program_error) {
@@ -124,6 +129,7 @@ impl World {
 
     /// Gives a container its addresses.
     fn attach(&mut self, id: &str) -> Result<Vec<Network>, Refusal> {
+        let generation = self.generation;
         let mut networks = Vec::new();
         let names: Vec<String> = self.find(id)?.endpoints.keys().cloned().collect();
         for name in names {
@@ -140,7 +146,8 @@ impl World {
                 .endpoints
                 .get_mut(&name)
                 .expect("its key was just listed");
-            if network.has_addresses() && network.name != "bridge" {
+            let named = generation == Generation::Engine20 && network.name != "bridge";
+            if network.has_addresses() && named {
                 let aliases = endpoint.aliases.get_or_insert_default();
                 if !aliases.contains(&short) {
                     aliases.push(short);

@@ -26,10 +26,11 @@ pub(super) fn frame(stderr: bool, content: &[u8]) -> Bytes {
 pub(super) fn read(shared: &Arc<Shared>, asked: &Asked) -> Result<Response<Body>, Refusal> {
     let (stdout, stderr) = (asked.flag("stdout"), asked.flag("stderr"));
     if !stdout && !stderr {
-        return Err(Refusal::new(
-            400,
+        let message = shared.options.generation.either(
             "Bad parameters: you must choose at least one stream",
-        ));
+            "must specify at least one of 'stdout' or 'stderr'",
+        );
+        return Err(Refusal::new(400, message));
     }
     let since: i64 = asked.parameter("since").parse().unwrap_or(i64::MIN);
     let timestamps = asked.flag("timestamps");

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Shared;
 use super::clock::print;
 use super::events::text;
+use super::options::Generation;
 use super::reply::{Asked, Handled, Refusal, empty_reply, json_reply};
 use super::world::{Endpoint, World, labels_of};
 
@@ -64,7 +65,7 @@ pub(super) struct Network {
     pub(super) subnet: Option<Range>,
     pub(super) range: Option<Range>,
     pub(super) gateway: Option<Ipv4Addr>,
-    /// Whether the gateway was asked for: only then it is shown (F34).
+    /// Whether the gateway was asked for: only then Engine 20.10 shows it (F34).
     pub(super) shows_gateway: bool,
     pub(super) labels: BTreeMap<String, String>,
 }
@@ -85,6 +86,7 @@ impl Network {
     }
 
     fn view(&self, world: &World) -> Value {
+        let generation = world.generation;
         let mut config = Map::new();
         for (key, value) in [
             ("Subnet", self.subnet.map(Range::print)),
@@ -92,7 +94,7 @@ impl Network {
             (
                 "Gateway",
                 self.gateway
-                    .filter(|_| self.shows_gateway)
+                    .filter(|_| self.shows_gateway || generation == Generation::Engine29)
                     .map(|gateway| gateway.to_string()),
             ),
         ] {
@@ -110,7 +112,7 @@ impl Network {
             .map(|(id, name, endpoint)| {
                 let address = endpoint.address.map(|address| format!("{address}/{}", self.prefix()));
                 let view = json!({
-                    "Name": name, "EndpointID": endpoint.endpoint, "MacAddress": mac(endpoint.address),
+                    "Name": name, "EndpointID": endpoint.endpoint, "MacAddress": endpoint.mac(generation),
                     "IPv4Address": address.unwrap_or_default(), "IPv6Address": "",
                 });
                 (id, view)
@@ -124,14 +126,6 @@ impl Network {
             "ConfigOnly": false, "Containers": containers, "Options": {}, "Labels": self.labels,
         })
     }
-}
-
-/// The hardware address that Docker derives from an address.
-pub(super) fn mac(address: Option<Ipv4Addr>) -> String {
-    address.map_or_else(String::new, |address| {
-        let [a, b, c, d] = address.octets();
-        format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
-    })
 }
 
 impl World {
@@ -204,6 +198,26 @@ impl World {
             })
     }
 
+    /// Refuses a fixed address that its network does not have, as Engine 29 does at the create.
+    pub(super) fn check_fixed(&self, reference: &str, endpoint: &Endpoint) -> Result<(), Refusal> {
+        let subnet = self
+            .network(reference)
+            .ok()
+            .and_then(|network| network.subnet);
+        let (Generation::Engine29, Some(subnet), Some(fixed)) =
+            (self.generation, subnet, endpoint.fixed)
+        else {
+            return Ok(());
+        };
+        if subnet.contains(fixed) {
+            return Ok(());
+        }
+        let message = format!(
+            "invalid config for network {reference}: invalid endpoint settings:\nno configured subnet contains IP address {fixed}"
+        );
+        Err(Refusal::new(400, message))
+    }
+
     /// The networks that every Engine has.
     pub(super) fn add_predefined_networks(&mut self) {
         for (name, driver, subnet) in [
@@ -233,6 +247,33 @@ impl World {
         used.any(|used| used.overlaps(range))
     }
 
+    /// The addresses of a new network: those asked for, or a pool.
+    fn subnet(&self, config: &Value) -> Result<Range, Refusal> {
+        let Some(asked) = config["Subnet"].as_str() else {
+            let full = || Refusal::new(500, "could not find an available pool");
+            return self.free_pool().ok_or_else(full);
+        };
+        let Some(subnet) = Range::parse(asked) else {
+            let (status, why) = self.generation.either(
+                (
+                    500,
+                    format!("Invalid subnet {asked} : invalid CIDR address: {asked}"),
+                ),
+                (
+                    400,
+                    format!("invalid JSON: netip.ParsePrefix(\"{asked}\"): no '/'"),
+                ),
+            );
+            return Err(Refusal::new(status, why));
+        };
+        if self.is_used(subnet) {
+            let prefix = self.generation.either("", "invalid pool request: ");
+            let message = format!("{prefix}Pool overlaps with other one on this address space");
+            return Err(Refusal::new(403, message));
+        }
+        Ok(subnet)
+    }
+
     /// The first /16 after the default bridge's that no network overlaps, as Docker's own pools go.
     fn free_pool(&self) -> Option<Range> {
         (18..32)
@@ -243,7 +284,10 @@ impl World {
 
 /// `GET /networks`.
 pub(super) fn list(shared: &Shared, asked: &Asked) -> Handled {
-    let filters = asked.filters(&["label", "name", "driver", "id", "scope", "type", "dangling"])?;
+    let filters = asked.filters(
+        shared.options.generation,
+        &["label", "name", "driver", "id", "scope", "type", "dangling"],
+    )?;
     let world = shared.world();
     let views: Vec<Value> = world
         .networks
@@ -279,7 +323,7 @@ pub(super) fn create(shared: &Shared, asked: &Asked) -> Handled {
         .map(|network| network.id.clone());
     let mut warning = String::new();
     if let Some(holder) = holder {
-        if body["CheckDuplicate"] == json!(true) {
+        if body["CheckDuplicate"] == json!(true) || world.generation == Generation::Engine29 {
             return Err(Refusal::new(
                 409,
                 format!("network with name {name} already exists"),
@@ -288,23 +332,7 @@ pub(super) fn create(shared: &Shared, asked: &Asked) -> Handled {
         warning = format!("Network with name {name} (id : {holder}) already exists");
     }
     let config = &body["IPAM"]["Config"][0];
-    let subnet = match config["Subnet"].as_str() {
-        None => world
-            .free_pool()
-            .ok_or_else(|| Refusal::new(500, "could not find an available pool"))?,
-        Some(subnet) => Range::parse(subnet).ok_or_else(|| {
-            Refusal::new(
-                500,
-                format!("Invalid subnet {subnet} : invalid CIDR address: {subnet}"),
-            )
-        })?,
-    };
-    if world.is_used(subnet) {
-        return Err(Refusal::new(
-            403,
-            "Pool overlaps with other one on this address space",
-        ));
-    }
+    let subnet = world.subnet(config)?;
     let range = config["IPRange"].as_str().and_then(Range::parse);
     let asked_for = config["Gateway"]
         .as_str()
@@ -349,13 +377,18 @@ pub(super) fn remove(shared: &Shared, asked: &Asked) -> Handled {
             format!("{name} is a pre-defined network and cannot be removed"),
         ));
     }
-    if world.endpoints_on(&network.id).next().is_some() {
+    let active: Vec<String> = world
+        .endpoints_on(&network.id)
+        .map(|(_, name, endpoint)| format!("name:\"{name}\" id:\"{}\"", &endpoint.endpoint[..12]))
+        .collect();
+    if !active.is_empty() {
+        let has = world.generation.either(
+            format!("id {} has active endpoints", network.id),
+            format!("has active endpoints ({})", active.join(", ")),
+        );
         return Err(Refusal::new(
             403,
-            format!(
-                "error while removing network: network {name} id {} has active endpoints",
-                network.id
-            ),
+            format!("error while removing network: network {name} {has}"),
         ));
     }
     world.networks.remove(&network.id);
@@ -442,6 +475,24 @@ impl Endpoint {
             fixed,
             aliases,
             ..Endpoint::default()
+        }
+    }
+
+    /// Its hardware address while it is up: Engine 20.10 derives it from the address, 29 draws it.
+    pub(super) fn mac(&self, generation: Generation) -> String {
+        let Some(address) = self.address else {
+            return String::new();
+        };
+        let [a, b, c, d] = address.octets();
+        let drawn = || {
+            let pairs: Vec<&str> = (0..5)
+                .map(|at| &self.endpoint[2 * at..2 * at + 2])
+                .collect();
+            format!("be:{}", pairs.join(":"))
+        };
+        match generation {
+            Generation::Engine20 => format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}"),
+            Generation::Engine29 => drawn(),
         }
     }
 }

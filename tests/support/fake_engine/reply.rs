@@ -11,6 +11,8 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 
+use super::options::Generation;
+
 /// A body of any kind.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -137,8 +139,12 @@ impl Asked {
         serde_json::from_slice(&self.body).map_err(|error| Refusal::new(400, error.to_string()))
     }
 
-    /// The parameter `filters`, of which the keys must be among `known`.
-    pub(super) fn filters(&self, known: &[&str]) -> Result<Filters, Refusal> {
+    /// The parameter `filters`, of which the keys must be among `known`, for an Engine of this generation.
+    pub(super) fn filters(
+        &self,
+        generation: Generation,
+        known: &[&str],
+    ) -> Result<Filters, Refusal> {
         let text = self.parameter("filters");
         if text.is_empty() {
             return Ok(Filters::default());
@@ -146,7 +152,8 @@ impl Asked {
         let filters: BTreeMap<String, Value> =
             serde_json::from_str(text).map_err(|error| Refusal::new(400, error.to_string()))?;
         if let Some(unknown) = filters.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(Refusal::new(400, format!("Invalid filter '{unknown}'")));
+            let invalid = generation.either("Invalid", "invalid");
+            return Err(Refusal::new(400, format!("{invalid} filter '{unknown}'")));
         }
         Ok(Filters(
             filters

@@ -239,7 +239,7 @@ impl Shared {
         let options = &self.options;
         json!({
             "Platform": { "Name": "" }, "Components": [], "Version": options.engine_version,
-            "ApiVersion": options.api_version.to_string(), "MinAPIVersion": "1.12", "GitCommit": "", "GoVersion": "",
+            "ApiVersion": options.api_version.to_string(), "MinAPIVersion": options.generation.either("1.12", "1.40"), "GitCommit": "", "GoVersion": "",
             "Os": "linux", "Arch": options.architecture, "KernelVersion": "", "BuildTime": "",
         })
     }
@@ -250,7 +250,7 @@ impl Shared {
         json!({
             // F31: the same on every Engine that shares a key file.
             "ID": "FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE:FAKE",
-            "Containers": world.containers.len(), "Images": world.images.len(), "Driver": "overlay2",
+            "Containers": world.containers.len(), "Images": world.images.len(), "Driver": options.generation.driver(), "DockerRootDir": "/var/lib/docker",
             "LoggingDriver": "json-file", "CgroupVersion": "2", "OperatingSystem": options.operating_system,
             "OSType": "linux", "Architecture": "x86_64", "NCPU": 2, "MemTotal": 8_i64 << 30, "Name": "fake",
             "ServerVersion": options.engine_version, "LiveRestoreEnabled": options.live_restore,

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::clock::print;
 use super::events::text;
-use super::networks::mac;
 use super::volumes::mountpoint;
 use super::world::{Container, Phase, World, strings};
 
@@ -36,7 +35,7 @@ impl Container {
                     "IPAddress": endpoint.address.map_or(String::new(), |address| address.to_string()),
                     "IPPrefixLen": up.map_or(0, super::networks::Network::prefix),
                     "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
-                    "MacAddress": mac(endpoint.address), "DriverOpts": null,
+                    "MacAddress": endpoint.mac(world.generation), "DriverOpts": null,
                 });
                 (name, view)
             })
@@ -88,7 +87,7 @@ impl Container {
             "Id": self.id, "Created": print(Some(self.created)), "Path": command.first(),
             "Args": command.get(1..).unwrap_or_default(), "State": self.state_view(), "Image": self.image,
             "ResolvConfPath": "", "HostnamePath": "", "HostsPath": "", "LogPath": "", "Name": format!("/{}", self.name),
-            "RestartCount": self.restarts, "Driver": "overlay2", "Platform": "linux", "MountLabel": "",
+            "RestartCount": self.restarts, "Driver": world.generation.driver(), "Platform": "linux", "MountLabel": "",
             "ProcessLabel": "", "AppArmorProfile": "",
             "ExecIDs": if execs.is_empty() { Value::Null } else { json!(execs) },
             "HostConfig": self.host, "Mounts": self.mounts_view(), "Config": self.config,

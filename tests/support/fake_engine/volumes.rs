@@ -56,7 +56,10 @@ impl World {
 
 /// `GET /volumes`.
 pub(super) fn list(shared: &Shared, asked: &Asked) -> Handled {
-    let filters = asked.filters(&["label", "name", "driver", "dangling"])?;
+    let filters = asked.filters(
+        shared.options.generation,
+        &["label", "name", "driver", "dangling"],
+    )?;
     let world = shared.world();
     let none = BTreeMap::new();
     let views: Vec<Value> = world

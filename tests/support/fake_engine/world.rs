@@ -15,6 +15,7 @@ use super::clock::{Clock, Ids};
 use super::events::Events;
 use super::faults::Applied;
 use super::networks::Network;
+use super::options::Generation;
 use super::reply::Refusal;
 
 /// The most lines of a container's log that are kept.
@@ -39,6 +40,8 @@ pub struct File {
 /// All there is.
 #[derive(Debug)]
 pub(super) struct World {
+    /// How it behaves.
+    pub(super) generation: Generation,
     pub(super) clock: Clock,
     pub(super) ids: Ids,
     pub(super) containers: BTreeMap<String, Container>,
