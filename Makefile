@@ -14,7 +14,7 @@ demo-clean: ## Removes everything that the demo made on this host, and nothing e
 test: ## All tests but the matrix, the end-to-end tests against this host's Engine included (root)
 	@.ci/test
 
-test-matrix: ## The story against a real kube-apiserver, with the chart's own ServiceAccount and RBAC (root)
+test-matrix: ## The story on Engine 29, and against a real kube-apiserver with the chart's own RBAC (root)
 	@.ci/matrix
 
 bench: ## Prints what Mooring is measured by, in turns with what it is measured against (root)
