@@ -1,13 +1,19 @@
 //! Rolling out, by hand and in order: install, update, a bad release, scale, delete, adoption.
 
+use std::collections::BTreeSet;
+
 use crds::{ConditionStatus, ConditionType, Reason, Release};
 use kube::api::DeleteParams;
+use tests::fake_engine::{EngineOptions, Fault, Generation};
 use tests::picture::picture;
 use tests::world::{World, shop};
 
 /// A world with shop:1.0 out.
 async fn installed() -> World {
-    let mut world = World::new().await;
+    installed_on(World::new().await).await
+}
+
+async fn installed_on(mut world: World) -> World {
     world.start().await;
     world.apply(shop("shop:1.0", 3)).await;
     ready(&world).await;
@@ -66,6 +72,38 @@ async fn an_update_replaces_every_instance() {
     assert_eq!(
         (running(&world, "shop:1.0"), running(&world, "shop:2.0")),
         (0, 3)
+    );
+}
+
+/// Engine 29 gives a start up whose client has gone, where 20.10 finishes it: here the first start of everything.
+#[tokio::test(start_paused = true)]
+async fn a_start_that_the_engine_gave_up_is_made_again() {
+    let world = World::on(EngineOptions::of(Generation::Engine29)).await;
+    let mut started = BTreeSet::new();
+    world.engine.set_faults(move |seen| {
+        let start = seen.verb == "POST /containers/{id}/start";
+        if start && started.insert(seen.target.clone()) {
+            Fault::GiveUp
+        } else {
+            Fault::None
+        }
+    });
+    let world = installed_on(world).await;
+    world.apply(shop("shop:2.0", 3)).await;
+    ready(&world).await;
+    world.settle().await;
+    assert_eq!(
+        (running(&world, "shop:1.0"), running(&world, "shop:2.0")),
+        (0, 3)
+    );
+    let containers = world.engine.containers();
+    let again: Vec<&String> = containers
+        .keys()
+        .filter(|name| name.starts_with("default.shop.") && !name.ends_with("-1"))
+        .collect();
+    assert!(
+        again.is_empty(),
+        "no slot needed another attempt: {again:?}"
     );
 }
 

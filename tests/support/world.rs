@@ -27,7 +27,7 @@ use operator::proxy_binary::ProxyBinaries;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::fake_engine::{Behaviour, FakeEngine};
+use crate::fake_engine::{Behaviour, EngineOptions, FakeEngine};
 use crate::proxies::Proxies;
 use crate::stop_gate::{Handle, StopGate};
 
@@ -102,7 +102,12 @@ impl World {
     /// A world with one DockerHost that grants all namespaces, the images shop:1.0 (good), shop:2.0
     /// (good) and shop:3.0 (never ready), and no operator yet.
     pub async fn new() -> Self {
-        let engine = FakeEngine::default();
+        Self::on(EngineOptions::default()).await
+    }
+
+    /// As [`World::new`], on an Engine of this kind.
+    pub async fn on(options: EngineOptions) -> Self {
+        let engine = FakeEngine::new(options);
         for (tag, behaviour) in [
             ("shop:1.0", Behaviour::version("v1")),
             ("shop:2.0", Behaviour::version("v2")),

@@ -33,6 +33,9 @@ pub enum Fault {
     Refuse(u16, String),
     /// No answer ever, and nothing is done.
     Hang,
+    /// Engine 29 gives a start up because its client has gone: the connection ends, and the container is as it was but
+    /// for an error and an exit code. Any other request is dropped before the Engine has seen it.
+    GiveUp,
 }
 
 /// A mutating request that reached the Engine, whatever it answered.

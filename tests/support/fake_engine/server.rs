@@ -87,6 +87,12 @@ async fn receive(
     };
     let delay = match &fault {
         Fault::DropBefore => return Err(io::ErrorKind::ConnectionReset.into()),
+        Fault::GiveUp => {
+            if call.template == "POST /containers/{id}/start" {
+                shared.world().give_up(&asked.target);
+            }
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         Fault::Hang => std::future::pending().await,
         Fault::Refuse(status, message) => return Ok(Refusal::new(*status, message.clone()).reply()),
         Fault::Delay(delay) => Some(*delay),
