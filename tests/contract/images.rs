@@ -109,3 +109,39 @@ pub async fn tags_come_and_go(subject: &mut Subject) {
         .any(|line| line["Deleted"].is_string());
     subject.note(format!("{untagged} {deleted}"));
 }
+
+/// What is left of an image whose only tag has gone to another one, while a container is made from it and afterwards.
+pub async fn a_tag_that_moves(subject: &mut Subject) {
+    let engine = subject.engine().clone();
+    let name = subject.image("v1");
+    let first = images::inspect(&engine, &name).await.expect("it is there");
+    let first = first.id.expect("it has an id");
+    subject.learn(first.trim_start_matches("sha256:"));
+    subject.create("a", json!({})).await;
+    subject
+        .import("v1", |recipe| recipe.change("LABEL another=one"))
+        .await;
+    let second = images::inspect(&engine, &name).await.expect("it is there");
+    assert_ne!(second.id.as_ref(), Some(&first));
+    let old = format!("GET /images/{first}/json");
+    let found = subject.call(&old, Value::Null).await.body;
+    subject.note(format!("{} {}", found["RepoTags"], found["RepoDigests"]));
+    let list = subject
+        .quiet("GET /containers/json?all=1", Value::Null)
+        .await
+        .body;
+    let mine = format!("/{}", subject.name("a"));
+    let listed = list.as_array().into_iter().flatten();
+    for container in listed.filter(|container| container["Names"][0] == mine.as_str()) {
+        subject.note(format!("{} {}", container["Image"], container["ImageID"]));
+    }
+    let start = format!("POST /containers/{}/start", subject.name("a"));
+    subject.call(&start, Value::Null).await;
+    let remove = format!("DELETE /containers/{}?force=1", subject.name("a"));
+    subject.call(&remove, Value::Null).await;
+    subject.call(&old, Value::Null).await;
+    // The operator removes images by their tags alone, so this is no part of the comparison.
+    subject
+        .quiet(&format!("DELETE /images/{first}"), Value::Null)
+        .await;
+}

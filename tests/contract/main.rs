@@ -131,4 +131,5 @@ cases! {
     36 execs::commands_and_their_ends
     37 events::what_happens_is_told
     38 events::f10_the_last_256
+    39 images::a_tag_that_moves
 }
