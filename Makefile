@@ -20,7 +20,7 @@ test-matrix: ## The story on Engine 29, and against a real kube-apiserver with t
 bench: ## Prints what Mooring is measured by, in turns with what it is measured against (root)
 	@.ci/bench
 
-soak: ## Updates and rolls back COUNT times under load and books every request: make soak COUNT=100 (root)
+soak: ## Updates COUNT times under load, the operator killed in each, and books every request: make soak COUNT=100 (root)
 	@.ci/soak $(COUNT)
 
 crds: ## Generates crds/*.yaml and the chart's copy of them from the types

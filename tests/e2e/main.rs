@@ -7,6 +7,7 @@ mod bad_host;
 mod config;
 mod embedded;
 mod heal;
+mod kill;
 mod ledger;
 mod shop;
 mod story;

@@ -16,5 +16,6 @@ pub mod program;
 pub mod proxies;
 pub mod report;
 pub mod request;
+pub mod states;
 pub mod stop_gate;
 pub mod world;
