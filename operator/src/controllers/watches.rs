@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crds::labels::OBJECT_PIPELINE;
 use crds::{Condition, ConditionType, DeploymentPipeline, DockerHost, DockerHostSpec, Release};
@@ -21,8 +22,31 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use crate::backoff;
 use crate::context::Context;
 use crate::wakes::Wakes;
+
+/// A watch of what is looked at begins anew this often, up to a fifth sooner or later, with a list: if the one event that
+/// tells of an object gets lost, nobody would ever look at it.
+const RELIST: Duration = Duration::from_secs(300);
+
+/// Listens to a watch that `begin` makes, and to another one every [`RELIST`].
+async fn listen_anew<K, E>(
+    context: &Context,
+    begin: impl Fn() -> E,
+    what: &str,
+    mut hear: impl FnMut(Event<K>),
+) where
+    E: Stream<Item = Result<Event<K>, watcher::Error>> + Send,
+{
+    loop {
+        let rest = backoff::spread(RELIST, context.jitter.next());
+        tokio::select! {
+            () = listen(begin(), what, &mut hear) => {}
+            () = context.clock.sleep(rest) => {}
+        }
+    }
+}
 
 /// Hands every event of a watch to `hear`, for ever; errors are logged and waited out.
 async fn listen<K, E>(stream: E, what: &str, mut hear: impl FnMut(Event<K>))
@@ -75,7 +99,7 @@ impl Facet {
 /// DockerHosts: each gets its connections, and pipelines hear of what concerns them.
 pub(super) async fn docker_hosts(context: &Context) {
     let api: Api<DockerHost> = Api::all(context.client.clone());
-    let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
+    let watch = || watcher::watcher(api.clone(), watcher::Config::default()).default_backoff();
     let mut facets: BTreeMap<String, Facet> = BTreeMap::new();
     let mut listed: BTreeSet<String> = BTreeSet::new();
     let forget = |name: &str| {
@@ -84,7 +108,7 @@ pub(super) async fn docker_hosts(context: &Context) {
         context.wakes.host(name);
         context.wakes.all_pipelines();
     };
-    listen(stream, "DockerHosts", |event| match event {
+    listen_anew(context, watch, "DockerHosts", |event| match event {
         Event::Init => listed.clear(),
         Event::InitApply(host) | Event::Apply(host) => {
             let name = host.name_any();
@@ -117,9 +141,9 @@ pub(super) async fn docker_hosts(context: &Context) {
 /// Pipelines: each wakes itself, and the hosts when a namespace gets its first or loses its last.
 pub(super) async fn pipelines(context: &Arc<Context>) {
     let api: Metadata<DeploymentPipeline> = Api::all(context.client.clone());
-    let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
+    let watch = || watcher::watcher(api.clone(), watcher::Config::default()).default_backoff();
     let mut configuration = Configuration::new(context);
-    listen(stream, "DeploymentPipelines", |event| match event {
+    listen_anew(context, watch, "DeploymentPipelines", |event| match event {
         Event::Init => configuration.begin(),
         Event::InitApply(pipeline) | Event::Apply(pipeline) => {
             let (namespace, name) = place(&pipeline);

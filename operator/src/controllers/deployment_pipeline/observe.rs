@@ -22,7 +22,7 @@ use plan::{Fact, StepFailure};
 use super::declared::{blocked, grants, recorded_addresses};
 use super::endpoints::{address_on, addresses, display_name};
 use super::{Pipelines, inspect, resolve};
-use crate::addresses::Reservation;
+use crate::addresses::{Reading, Reservation};
 use crate::context::Context;
 use crate::docker::{Outcome, containers, images, networks, volumes};
 use crate::driver::ObserveError;
@@ -52,6 +52,8 @@ pub(super) struct Look<'a> {
     pub releases: Vec<Release>,
     /// Addresses of instances in any Release of the namespace, by host.
     pub recorded: BTreeMap<String, BTreeSet<Ipv4Addr>>,
+    /// Tells the facts read here from what is done meanwhile.
+    reading: Reading,
 }
 
 /// Reads everything.
@@ -64,6 +66,7 @@ pub(super) async fn observe(
     failures: Vec<StepFailure>,
 ) -> Result<Seen, ObserveError> {
     let context: &Context = &pipelines.context;
+    let reading = context.addresses.reading();
     let namespace = pipeline.namespace().unwrap_or_default();
     let name = pipeline.name_any();
     let all = Api::<Release>::namespaced(context.client.clone(), &namespace)
@@ -86,6 +89,7 @@ pub(super) async fn observe(
         name,
         releases,
         recorded,
+        reading,
     };
     let concerned: Vec<&DockerHost> = declared
         .items
@@ -427,7 +431,7 @@ impl Look<'_> {
         let count = self.pipeline.spec.replicas as usize * 2 + 4;
         self.context
             .addresses
-            .reserve(&host.name, &bridge.subnet, &in_use, count)
+            .reserve(&self.reading, &host.name, &bridge.subnet, &in_use, count)
     }
 }
 
