@@ -126,15 +126,8 @@ pub async fn a_tag_that_moves(subject: &mut Subject) {
     let old = format!("GET /images/{first}/json");
     let found = subject.call(&old, Value::Null).await.body;
     subject.note(format!("{} {}", found["RepoTags"], found["RepoDigests"]));
-    let list = subject
-        .quiet("GET /containers/json?all=1", Value::Null)
-        .await
-        .body;
-    let mine = format!("/{}", subject.name("a"));
-    let listed = list.as_array().into_iter().flatten();
-    for container in listed.filter(|container| container["Names"][0] == mine.as_str()) {
-        subject.note(format!("{} {}", container["Image"], container["ImageID"]));
-    }
+    let listed = subject.listed("a").await;
+    subject.note(format!("{} {}", listed["Image"], listed["ImageID"]));
     let start = format!("POST /containers/{}/start", subject.name("a"));
     subject.call(&start, Value::Null).await;
     let remove = format!("DELETE /containers/{}?force=1", subject.name("a"));

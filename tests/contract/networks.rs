@@ -123,8 +123,10 @@ pub async fn f17_a_fixed_address_is_kept(subject: &mut Subject) {
     subject.create("a", on(&id, Some(fixed))).await;
     subject.inspect("a").await;
     post(subject, "a", "start").await;
+    list_addresses(subject, "a", &net).await;
     post(subject, "a", "stop?t=5").await;
     subject.inspect("a").await;
+    list_addresses(subject, "a", &net).await;
     subject.create("d", on(&net, None)).await;
     post(subject, "d", "start").await;
     post(subject, "a", "start").await;
@@ -135,6 +137,16 @@ pub async fn f17_a_fixed_address_is_kept(subject: &mut Subject) {
     subject
         .call(&format!("DELETE /networks/{id}"), Value::Null)
         .await;
+}
+
+/// Notes what the list of all says of a container's addresses: who allocates some must know those of stopped ones too.
+async fn list_addresses(subject: &mut Subject, short: &str, net: &str) {
+    let listed = subject.listed(short).await;
+    let endpoint = &listed["NetworkSettings"]["Networks"][net];
+    subject.note(format!(
+        "listed: {} {} {}",
+        endpoint["IPAMConfig"], endpoint["IPAddress"], endpoint["NetworkID"]
+    ));
 }
 
 /// F32: whose fixed address another one has does not start, and says so in its state.

@@ -400,6 +400,15 @@ impl Subject {
         answer.body
     }
 
+    /// A container as the list of all shows it.
+    pub async fn listed(&self, short: &str) -> Value {
+        let list = self.quiet("GET /containers/json?all=1", Value::Null).await;
+        let name = format!("/{}", self.name(short));
+        let containers = list.body.as_array().into_iter().flatten();
+        let mut named = containers.filter(|container| container["Names"][0] == name.as_str());
+        named.next().cloned().expect("it is listed")
+    }
+
     /// Waits until the state of a container is as wanted.
     pub async fn until(&mut self, short: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let line = format!("GET /containers/{}/json", self.name(short));
