@@ -7,4 +7,5 @@ mod bad_input;
 mod heal;
 mod restart_anywhere;
 mod rollout;
+mod valid_again;
 mod verbs;

@@ -77,12 +77,16 @@ pub trait Program: Send + Sync {
 /// Decides what becomes of each request of the operator.
 pub type FaultHook = Box<dyn FnMut(&Seen) -> Fault + Send>;
 
+/// Decides of each event, in words, whether the one who listens hears it.
+pub type EventHook = Box<dyn FnMut(&str) -> bool + Send>;
+
 /// What handle and tasks share.
 struct Shared {
     options: EngineOptions,
     world: Mutex<World>,
     programs: Mutex<BTreeMap<String, Arc<dyn Program>>>,
     hook: Mutex<Option<FaultHook>>,
+    event_hook: Mutex<Option<EventHook>>,
     /// Cancelled when the daemon goes down; replaced when it comes up.
     down: Mutex<CancellationToken>,
     requests: AtomicU64,
@@ -110,6 +114,13 @@ impl Shared {
         lock(&self.hook)
             .as_mut()
             .map_or(Fault::None, |hook| hook(seen))
+    }
+
+    /// Whether an event reaches the one who listens.
+    fn delivers(&self, event: &str) -> bool {
+        lock(&self.event_hook)
+            .as_mut()
+            .is_none_or(|hook| hook(event))
     }
 }
 
@@ -158,6 +169,7 @@ impl FakeEngine {
             world: Mutex::new(world),
             programs: Mutex::default(),
             hook: Mutex::default(),
+            event_hook: Mutex::default(),
             down: Mutex::default(),
             requests: AtomicU64::new(0),
         };
@@ -263,6 +275,11 @@ impl FakeEngine {
     /// From now on every request of the operator meets what `hook` says.
     pub fn set_faults(&self, hook: impl FnMut(&Seen) -> Fault + Send + 'static) {
         *lock(&self.shared.hook) = Some(Box::new(hook));
+    }
+
+    /// From now on `hook` says of each event that is sent whether it arrives.
+    pub fn set_event_losses(&self, hook: impl FnMut(&str) -> bool + Send + 'static) {
+        *lock(&self.shared.event_hook) = Some(Box::new(hook));
     }
 
     /// No more faults.

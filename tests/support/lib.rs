@@ -7,6 +7,7 @@ pub mod cable;
 pub mod deployed;
 pub mod docker_cli;
 pub mod fake_engine;
+pub mod hearing;
 pub mod images;
 pub mod installation;
 pub mod kubectl;

@@ -45,18 +45,65 @@ pub async fn picture(world: &World) -> Vec<String> {
     lines
 }
 
-/// Revisions by what they run: the hex digits follow from a key that differs in every world.
+/// The lines that only one of two worlds has: `-` those that are wanted, `+` those that were found.
+pub fn difference(wanted: &[String], found: &[String]) -> String {
+    let missing = wanted
+        .iter()
+        .filter(|line| !found.contains(line))
+        .map(|line| format!("  - {line}"));
+    let extra = found
+        .iter()
+        .filter(|line| !wanted.contains(line))
+        .map(|line| format!("  + {line}"));
+    missing.chain(extra).collect::<Vec<_>>().join("\n")
+}
+
+/// A picture without history: what is declared, serves and runs, but not by which Releases it came to that, nor what is
+/// kept of those that failed.
+pub fn standing(picture: &[String]) -> Vec<String> {
+    let lasting = |line: &&String| {
+        let kept = ["Exited", "Created"];
+        let failed = line.starts_with("container") && kept.iter().any(|phase| line.contains(phase));
+        !failed && !line.starts_with("release ") && !line.starts_with("tag mooring/")
+    };
+    let mut lines: Vec<String> = picture
+        .iter()
+        .filter(lasting)
+        .map(|line| plain(line))
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// A line without the names of Releases, and without counts of what is kept.
+fn plain(line: &str) -> String {
+    let mut parts = line.split(" of ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let unnamed = parts.fold(first, |whole, part| {
+        let name = part.find('>').unwrap_or_default();
+        whole + &part[name..]
+    });
+    let words = unnamed.split(' ').filter(|word| {
+        let named = word.starts_with("current=") || word.starts_with("stable=");
+        !named && !word.chars().all(|digit| digit.is_ascii_digit())
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Revisions by what they run and the Release that first did: the hex digits follow from a key that differs in every
+/// world.
 struct Names(BTreeMap<String, String>);
 
 impl Names {
     fn of(releases: &[Release]) -> Self {
-        let named = releases.iter().map(|release| {
-            (
-                release.spec.revision.clone(),
-                format!("<{}>", release.spec.image.reference),
-            )
-        });
-        Self(named.collect())
+        let mut names = BTreeMap::new();
+        for release in releases {
+            let (image, first) = (&release.spec.image.reference, release.name_any());
+            names
+                .entry(release.spec.revision.clone())
+                .or_insert_with(|| format!("<{image} of {first}>"));
+        }
+        Self(names)
     }
 
     /// A text with every revision replaced by its image.

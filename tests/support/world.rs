@@ -15,7 +15,7 @@ use crds::{DeploymentPipeline, DockerHost};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use operator::clock::Clock;
 use operator::gate::Gate;
@@ -26,8 +26,10 @@ use operator::operator::{Handle as Running, Operator, Parts};
 use operator::proxy_binary::ProxyBinaries;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tower::ServiceExt as _;
 
 use crate::fake_engine::{Behaviour, EngineOptions, FakeEngine};
+use crate::hearing::Hearing;
 use crate::proxies::Proxies;
 use crate::stop_gate::{Handle, StopGate};
 
@@ -76,6 +78,8 @@ pub struct World {
     pub server: Server,
     /// The gate of the operator that runs.
     pub gate: Arc<StopGate>,
+    /// What the operator that runs hears of.
+    pub hearing: Arc<Hearing>,
     clock: Arc<WorldClock>,
     audit: Arc<Mutex<Vec<Entry>>>,
     operator: Option<Running>,
@@ -129,6 +133,7 @@ impl World {
             proxies,
             server,
             gate: StopGate::open(),
+            hearing: Arc::default(),
             clock,
             audit,
             operator: None,
@@ -177,8 +182,13 @@ impl World {
         self.gate = StopGate::open();
         let gate: Arc<dyn Gate> = Arc::new(Handle(Arc::clone(&self.gate)));
         let engine = self.engine.clone();
+        self.hearing = Arc::default();
+        self.hearing.over(&engine);
+        let hearing = Arc::clone(&self.hearing);
+        let api = self.server.service(OPERATOR);
+        let api = api.map_response(move |answer| hearing.answer(answer));
         let running = Operator::start(Parts {
-            client: operator::api::client(self.server.service(OPERATOR), Arc::clone(&gate)),
+            client: operator::api::client(api, Arc::clone(&gate)),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             gate,
             dial: Arc::new(move |_| engine.dialer()),
@@ -201,17 +211,41 @@ impl World {
         self.operator = None;
     }
 
-    /// Applies a pipeline as `kubectl apply --server-side` does.
+    /// Applies an object as `kubectl apply --server-side` does.
     pub async fn apply(&self, manifest: Value) {
-        let name = manifest["metadata"]["name"]
-            .as_str()
-            .expect("a name")
-            .to_owned();
+        self.try_apply(manifest).await.expect("it is taken");
+    }
+
+    /// The same, where it may be refused.
+    ///
+    /// # Errors
+    /// It is.
+    pub async fn try_apply(&self, manifest: Value) -> Result<(), kube::Error> {
+        let word = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str);
+        let (Some(version), Some(kind), Some(name)) =
+            (word("/apiVersion"), word("/kind"), word("/metadata/name"))
+        else {
+            panic!("no object: {manifest}")
+        };
+        let name = name.to_owned();
+        let objects = self.objects(version, kind);
         let params = PatchParams::apply("kubectl").force();
-        self.pipelines()
+        let params = PatchParams {
+            field_validation: Some(kube::api::ValidationDirective::Strict),
+            ..params
+        };
+        objects
             .patch(&name, &params, &Patch::Apply(manifest))
             .await
-            .expect("it is taken");
+            .map(drop)
+    }
+
+    /// The objects of a kind in namespace `default`.
+    pub fn objects(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let kind = GroupVersionKind::gvk(group, version, kind);
+        let resource = ApiResource::from_gvk(&kind);
+        Api::namespaced_with(self.person(), "default", &resource)
     }
 
     /// The pipelines of namespace `default`.

@@ -50,6 +50,12 @@ impl Event {
         Bytes::from(format!("{event}\n"))
     }
 
+    /// What happened to what.
+    fn words(&self) -> String {
+        let name = self.attributes.get("name").unwrap_or(&self.id);
+        format!("{} {} {name}", self.kind, self.action)
+    }
+
     fn matches(&self, filters: &Filters) -> bool {
         filters.match_one("type", self.kind)
             && filters.match_one("event", &self.action)
@@ -174,10 +180,11 @@ pub(super) fn watch(shared: &Arc<Shared>, asked: &Asked) -> Result<Response<Body
         .then(|| world.events.sender.subscribe());
     drop(world);
     let down = shared.down_token();
+    let shared = Arc::clone(shared);
     let chunks = stream::unfold(
         (past, live, filters),
         move |(mut past, mut live, filters)| {
-            let down = down.clone();
+            let (down, shared) = (down.clone(), Arc::clone(&shared));
             async move {
                 loop {
                     let event = match (past.pop_front(), &mut live) {
@@ -196,7 +203,7 @@ pub(super) fn watch(shared: &Arc<Shared>, asked: &Asked) -> Result<Response<Body
                     if until.is_some_and(|until| event.time > until) {
                         return None;
                     }
-                    if event.matches(&filters) {
+                    if event.matches(&filters) && shared.delivers(&event.words()) {
                         return Some((event.line(), (past, live, filters)));
                     }
                 }
