@@ -27,7 +27,8 @@ use crate::proxy_binary::ProxyBinaries;
 use crate::proxy_client::Fence;
 use crate::wakes::Wakes;
 
-/// Everything that an operator is made of.
+/// Everything that an operator is made of. A clone makes another operator of the same.
+#[derive(Clone)]
 pub struct Parts {
     /// The API, made by [`crate::api::client`] or [`crate::api::connect`], so that every write passes the gate.
     pub client: kube::Client,

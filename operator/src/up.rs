@@ -21,6 +21,7 @@ use crate::controllers::docker_host::claim::{self, ClaimError, Found};
 use crate::docker::{Endpoint, EndpointError, Engine};
 use crate::gate::{Gate, Open};
 use crate::install::{Install, InstallError};
+use crate::lease::LeaseError;
 use crate::metrics::{MetricsError, Scraped};
 use crate::operator::{Operator, OperatorError, Parts};
 use crate::proxy_binary::ProxyBinaries;
@@ -145,24 +146,35 @@ impl Session<'_> {
         parts.identity = format!("mooring-up-{}", prepared.install.id);
         parts.gate = gate;
         parts.fresh_install = prepared.install;
-        let metrics = parts.metrics.clone();
-        let mut operator = Operator::start(parts);
-        let ended = tokio::select! {
-            ended = async {
-                let context = operator.started().await;
-                if context.is_some() {
-                    println!("{}", self.ready_line(prepared.http_port));
+        let scraped = scraped.serve(parts.metrics.clone());
+        tokio::pin!(scraped);
+        let mut operator = Operator::start(parts.clone());
+        let mut ready_line = Some(self.ready_line(prepared.http_port));
+        loop {
+            let ended = tokio::select! {
+                ended = async {
+                    if operator.started().await.is_some()
+                        && let Some(line) = ready_line.take()
+                    {
+                        println!("{line}");
+                    }
+                    operator.ended().await
+                } => ended,
+                never = &mut scraped => match never {},
+                signal = signals.next() => {
+                    info!(signal, "ending; containers and proxies go on");
+                    break;
                 }
-                operator.ended().await
-            } => Some(ended),
-            never = scraped.serve(metrics) => match never {},
-            signal = signals.next() => {
-                info!(signal, "ending; containers and proxies go on");
-                None
+            };
+            match ended {
+                // The whole process stood still, as on a machine that slept. What was under way then is given up, and
+                // the next operator begins from the facts, under a higher epoch.
+                Err(OperatorError::Lease(error @ LeaseError::Expired { .. })) => {
+                    warn!(%error, "beginning anew in the same process");
+                    operator = Operator::start(parts.clone());
+                }
+                ended => return Ok(ended?),
             }
-        };
-        if let Some(ended) = ended {
-            return Ok(ended?);
         }
         match tokio::time::timeout(END, operator.stop()).await {
             Ok(ended) => Ok(ended?),

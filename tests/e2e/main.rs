@@ -9,5 +9,6 @@ mod embedded;
 mod heal;
 mod kill;
 mod ledger;
+mod restarts;
 mod shop;
 mod story;

@@ -47,12 +47,39 @@ spec:
     )
 }
 
+/// Another pipeline beside it, of another host name, whose answers nobody can take for the shop's.
+pub const OTHER: &str = "other";
+/// Its host name.
+pub const OTHER_HOST: &str = "other.localhost";
+/// Its object as kubectl takes it.
+pub const OTHER_OBJECT: &str = "deploymentpipeline/other";
+
+/// Its manifest: it answers as `version`, and is watched for `bake` seconds.
+pub fn other(version: &str, replicas: u32, bake: u32) -> String {
+    manifest("1.0", replicas)
+        .replace(&format!("  name: {NAME}\n"), &format!("  name: {OTHER}\n"))
+        .replace(HOST, OTHER_HOST)
+        .replace(
+            "    - name: main\n",
+            &format!("    - name: main\n      env: [{{name: VERSION, value: {version}}}]\n"),
+        )
+        .replace("bakeSeconds: 1\n", &format!("bakeSeconds: {bake}\n"))
+}
+
 /// Which version answers requests on `port`.
 ///
 /// # Errors
 /// None does, in words.
 pub fn version(port: u16) -> Result<String, String> {
-    let answer = request::get(port, HOST, "/")?;
+    version_at(port, HOST)
+}
+
+/// Which version answers requests for `host` on `port`.
+///
+/// # Errors
+/// None does, in words.
+pub fn version_at(port: u16, host: &str) -> Result<String, String> {
+    let answer = request::get(port, host, "/")?;
     if answer.status == 200 {
         Ok(answer.body.trim().to_owned())
     } else {

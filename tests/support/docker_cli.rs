@@ -1,8 +1,10 @@
-//! Real docker against this machine's Engine, as a person would type it.
+//! Real docker against the Engine that a test uses, as a person would type it.
 //!
-//! Owns the place of the Engine that end-to-end tests use. It must not know Mooring beyond its labels.
+//! Owns which Engine that is: the test's private one, else what `DOCKER_HOST` names, else the usual one. It must not know
+//! Mooring beyond its labels.
 
-use std::path::PathBuf;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -15,9 +17,23 @@ const USUAL: &str = "unix:///var/run/docker.sock";
 /// The longest time that any call may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The endpoint of the Engine that tests use.
+thread_local! {
+    /// The private Engine of the test on this thread.
+    static PRIVATE: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
+}
+
+/// From now on this thread uses the Engine on `socket`, or again the one that everybody uses.
+pub(crate) fn use_engine(socket: Option<&Path>) {
+    PRIVATE.set(socket.map(Path::to_owned));
+}
+
+/// The endpoint of the Engine that tests on this thread use.
 pub fn host() -> String {
-    std::env::var(HOST).unwrap_or_else(|_| USUAL.to_owned())
+    let private = PRIVATE.with_borrow(|socket| {
+        let socket = socket.as_ref()?;
+        Some(format!("unix://{}", socket.display()))
+    });
+    private.unwrap_or_else(|| std::env::var(HOST).unwrap_or_else(|_| USUAL.to_owned()))
 }
 
 /// The socket of the Engine that tests use.

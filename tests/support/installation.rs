@@ -1,4 +1,4 @@
-//! One `mooring up` on this machine's Engine, alone, and taken away again.
+//! One `mooring up` on the Engine that a test uses, alone, and taken away again.
 //!
 //! Owns the released binaries' place, a data directory, ports and the end of it all. A host belongs to one install, so
 //! a lock lets one at a time stand, over threads and processes. Invariants: whatever ends a test, what the install made
@@ -119,6 +119,16 @@ impl ControlPlane {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Freezes it wherever it is.
+    pub fn freeze(&self) {
+        signal(self.child.id(), "STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        signal(self.child.id(), "CONT");
     }
 
     /// Ends it in order and gives how long that took.

@@ -13,6 +13,7 @@ pub mod installation;
 pub mod kubectl;
 pub mod load;
 pub mod picture;
+pub mod private_engine;
 pub mod program;
 pub mod proxies;
 pub mod report;

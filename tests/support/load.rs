@@ -31,6 +31,9 @@ pub struct Booked {
     pub answered: u64,
     /// Everything that counts as lost.
     pub lost: u64,
+    /// The lost requests by cause, in the ledger's words.
+    #[serde(default)]
+    pub lost_by: std::collections::BTreeMap<String, u64>,
     /// The first losses in words.
     pub examples: Vec<String>,
     /// Good answers by revision.
@@ -125,6 +128,32 @@ impl Booked {
             self.posts_without_receipt
                 .map_or("receipts not watched".to_owned(), |count| count.to_string()),
         )
+    }
+
+    /// No answer came from another application and nothing was done twice; answers were missing for no longer than
+    /// `gap` at a time, and no more than were due in `lost_for`, at `rate` a second.
+    ///
+    /// # Panics
+    /// Otherwise, with the first losses.
+    pub fn assert_bounded(&self, rate: u32, gap: Duration, lost_for: Duration) {
+        let examples = self.examples.join("\n  ");
+        assert_eq!(
+            self.lost_by.get("wrongVersion"),
+            None,
+            "another application answered:\n  {examples}"
+        );
+        assert_eq!(self.posts_executed_twice, 0, "POSTs were executed twice");
+        assert!(
+            self.longest_gap_millis <= gap.as_secs_f64() * 1e3,
+            "nothing answered for {:.0} ms",
+            self.longest_gap_millis
+        );
+        let most = f64::from(rate) * lost_for.as_secs_f64();
+        assert!(
+            self.lost as f64 <= most,
+            "{} requests were lost, more than {most:.0}:\n  {examples}",
+            self.lost
+        );
     }
 
     /// Nothing was lost and nothing done twice, and that was watched.
