@@ -1,0 +1,192 @@
+//! The flows of the crash suite: what is done to a settled world, and how much of it there is to interrupt.
+//!
+//! To add one, add a row to [`all`].
+
+use std::fmt;
+
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tests::world::{World, shop};
+
+/// What is done to a world, and what must come of it however the operator is disturbed.
+pub struct Flow {
+    /// Its name in the tables.
+    pub name: &'static str,
+    /// What has been done and has settled when it begins.
+    pub before: Vec<Act>,
+    /// What is done then.
+    pub acts: Vec<Act>,
+    /// How many effects it must have at least. The number only rises: a flow that gets shorter has lost something,
+    /// unless a change says why.
+    pub effects: usize,
+    /// The same for the events that are heard in it.
+    pub events: usize,
+}
+
+/// One thing that a person does. Doing it twice is doing it once.
+pub enum Act {
+    /// `kubectl apply --server-side`.
+    Apply(Value),
+    /// `kubectl patch --type merge` of one of our kinds: kind, name and patch.
+    Patch(&'static str, &'static str, Value),
+    /// `kubectl delete` of one of our kinds: kind and name.
+    Delete(&'static str, &'static str),
+}
+
+const API_VERSION: &str = "mooring.dev/v1alpha1";
+
+/// Names the one flow that is wanted, while somebody works on it.
+const ONLY: &str = "MOORING_FLOW";
+
+/// Every flow.
+pub fn all() -> Vec<Flow> {
+    let mut all = Vec::from(rollouts());
+    all.extend(changes_without_a_release());
+    all.extend([configuration(), two_at_once()]);
+    if let Ok(only) = std::env::var(ONLY) {
+        all.retain(|flow| flow.name == only);
+    }
+    all
+}
+
+fn rollouts() -> [Flow; 3] {
+    let applied = |image| vec![Act::Apply(shop(image, 3))];
+    [
+        Flow {
+            name: "Install",
+            before: vec![],
+            acts: applied("shop:1.0"),
+            effects: 34,
+            events: 31,
+        },
+        Flow {
+            name: "Update",
+            before: applied("shop:1.0"),
+            acts: applied("shop:2.0"),
+            effects: 76,
+            events: 74,
+        },
+        Flow {
+            name: "Rollback",
+            before: applied("shop:2.0"),
+            acts: applied("shop:3.0"),
+            effects: 25,
+            events: 25,
+        },
+    ]
+}
+
+fn changes_without_a_release() -> [Flow; 2] {
+    let replicas = json!({"spec": {"replicas": 2}});
+    [
+        Flow {
+            name: "Scale",
+            before: vec![Act::Apply(shop("shop:1.0", 3))],
+            acts: vec![Act::Patch("DeploymentPipeline", "shop", replicas)],
+            effects: 13,
+            events: 13,
+        },
+        Flow {
+            name: "Delete",
+            before: vec![Act::Apply(shop("shop:1.0", 3))],
+            acts: vec![Act::Delete("DeploymentPipeline", "shop")],
+            effects: 23,
+            events: 29,
+        },
+    ]
+}
+
+/// A Secret that is a file in every instance changes.
+fn configuration() -> Flow {
+    Flow {
+        name: "Configure",
+        before: vec![
+            Act::Apply(settings()),
+            Act::Apply(token("first")),
+            Act::Apply(configured("shop:1.0", 1)),
+        ],
+        acts: vec![Act::Apply(token("second"))],
+        effects: 35,
+        events: 35,
+    }
+}
+
+/// One pipeline is updated and another one gets a release that never becomes ready, on one host.
+fn two_at_once() -> Flow {
+    Flow {
+        name: "Interleave",
+        before: vec![
+            Act::Apply(shop("shop:1.0", 2)),
+            Act::Apply(cart("shop:1.0", 2)),
+        ],
+        acts: vec![
+            Act::Apply(shop("shop:2.0", 2)),
+            Act::Apply(cart("shop:3.0", 2)),
+        ],
+        effects: 70,
+        events: 78,
+    }
+}
+
+/// Another pipeline beside the shop.
+fn cart(image: &str, replicas: u32) -> Value {
+    let mut cart = shop(image, replicas);
+    cart["metadata"]["name"] = json!("cart");
+    cart["spec"]["traffic"]["hosts"] = json!(["cart.example.com"]);
+    cart
+}
+
+/// The shop with a ConfigMap in its environment and a Secret as a file.
+fn configured(image: &str, replicas: u32) -> Value {
+    let mut shop = shop(image, replicas);
+    let template = &mut shop["spec"]["template"];
+    template["volumes"] = json!([{"name": "token", "secret": {"secretName": "token"}}]);
+    let container = &mut template["containers"][0];
+    container["envFrom"] = json!([{"configMapRef": {"name": "settings"}}]);
+    container["volumeMounts"] = json!([{"name": "token", "mountPath": "/etc/token"}]);
+    shop
+}
+
+fn settings() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "default"},
+        "data": {"CURRENCY": "EUR"},
+    })
+}
+
+fn token(token: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token", "namespace": "default"},
+        "stringData": {"token": token},
+    })
+}
+
+impl Act {
+    /// Does it.
+    pub async fn perform(&self, world: &World) {
+        match self {
+            Act::Apply(manifest) => world.apply(manifest.clone()).await,
+            Act::Patch(kind, name, patch) => {
+                let objects = world.objects(API_VERSION, kind);
+                let patched = objects
+                    .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await;
+                patched.expect("the patch is taken");
+            }
+            Act::Delete(kind, name) => {
+                let objects = world.objects(API_VERSION, kind);
+                match objects.delete(name, &DeleteParams::default()).await {
+                    Ok(_) => {}
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(error) => panic!("{name} is not deleted: {error}"),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name)
+    }
+}
