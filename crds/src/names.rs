@@ -107,6 +107,11 @@ pub fn bridge(namespace: &str) -> String {
     format!("mooring.{namespace}")
 }
 
+/// The namespace of a bridge by its name; `None` for a name that no bridge of ours has.
+pub fn bridged(name: &str) -> Option<&str> {
+    name.strip_prefix("mooring.")
+}
+
 /// A volume of a pipeline's stage.
 pub fn volume(namespace: &str, pipeline: &str, stage: &str, volume: &str) -> String {
     format!("{namespace}.{pipeline}.{stage}.{volume}")

@@ -1,9 +1,10 @@
-//! Instances that are stopped or removed by hand come back by the Engine's event, with no timer.
+//! What hands do to instances, bridge, proxy and tags is put right by the Engine's event, with no timer.
 
 use std::time::Duration;
 
+use bollard::models::RestartPolicyNameEnum;
 use crds::{ConditionStatus, ConditionType};
-use operator::docker::{Engine, containers};
+use operator::docker::{Engine, containers, images, networks};
 use tests::fake_engine::{ContainerView, Phase};
 use tests::world::{World, shop};
 use tokio::time::Instant;
@@ -109,4 +110,122 @@ async fn a_renamed_instance_gets_its_name_back() {
         world.engine.container(&victim.name).map(|found| found.id),
         Some(victim.id)
     );
+}
+
+/// Breaks one of two by hand; both serve again by the event alone, and by the same release.
+async fn healed_by_the_event(break_it: impl AsyncFnOnce(&World, &Engine, &ContainerView)) -> World {
+    let world = settled().await;
+    let victim = instances(&world).remove(0);
+    break_it(&world, &person(&world).await, &victim).await;
+    both_serve_again(&world).await;
+    world.settle().await;
+    let expected = |view: &ContainerView| {
+        view.phase == Phase::Running
+            && !view.paused
+            && view.restart_policy == "always"
+            && view.memory == 0
+    };
+    let all = instances(&world);
+    assert!(all.len() == 2 && all.iter().all(expected), "{all:#?}");
+    assert_eq!(world.names::<crds::Release>().await, ["shop-1"]);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_instance_is_started_again() {
+    healed_by_the_event(async |_, engine, victim| {
+        let killed = containers::kill(engine, &victim.id, "KILL").await;
+        killed.expect("it is killed");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_instance_goes_on() {
+    healed_by_the_event(async |world, _, victim| world.engine.pause(&victim.id)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disconnected_instance_is_replaced() {
+    let world = healed_by_the_event(async |world, engine, victim| {
+        let network = bridge(world);
+        let gone = networks::disconnect(engine, &network, &victim.id).await;
+        gone.expect("it is disconnected");
+    })
+    .await;
+    let attempts = instances(&world)
+        .iter()
+        .filter(|view| view.name.ends_with("-2"))
+        .count();
+    assert_eq!(attempts, 1, "under the next attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_with_other_resources_is_replaced() {
+    healed_by_the_event(async |world, _, victim| world.engine.limit(&victim.id, 64 << 20)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_policy_is_set_back() {
+    healed_by_the_event(async |world, engine, victim| {
+        let policy = RestartPolicyNameEnum::UNLESS_STOPPED;
+        let updated = containers::update(engine, &victim.id, policy).await;
+        updated.expect("it is updated");
+        world
+            .until("the policy", async |world| {
+                let view = world.engine.container(&victim.id);
+                view.is_some_and(|view| view.restart_policy == "always")
+            })
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retained_tag_is_put_back() {
+    healed_by_the_event(async |world, engine, _| {
+        let tags = world.engine.tags();
+        let ours = tags.keys().find(|tag| tag.starts_with("mooring/"));
+        let (repository, tag) = ours.and_then(|ours| ours.rsplit_once(':')).expect("a tag");
+        let untagged = images::untag(engine, repository, tag).await;
+        untagged.expect("it is untagged");
+        world
+            .until("the tag", async |world| world.engine.tags() == tags)
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_proxy_is_made_again_with_its_table() {
+    healed_by_the_event(async |world, engine, _| {
+        let all = world.engine.containers().into_values();
+        let mut proxies = all.filter(|view| view.name.starts_with("mooring-proxy-"));
+        let proxy = proxies.next().expect("a proxy");
+        let removed = containers::remove(engine, &proxy.id).await;
+        removed.expect("it is removed");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_bridge_is_made_again_and_instances_with_it() {
+    let world = healed_by_the_event(async |world, engine, _| {
+        let network = bridge(world);
+        for instance in instances(world) {
+            let gone = networks::disconnect(engine, &network, &instance.id).await;
+            gone.expect("it is disconnected");
+        }
+        let removed = networks::remove(engine, &network).await;
+        removed.expect("nothing is on it");
+    })
+    .await;
+    assert_eq!(bridge(&world), "mooring.default");
+}
+
+/// The name of the namespace's bridge.
+fn bridge(world: &World) -> String {
+    let all = world.engine.networks().into_iter();
+    let mut ours = all.filter(|(name, _)| name == "mooring.default");
+    ours.next().expect("the bridge").0
 }

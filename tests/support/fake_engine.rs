@@ -323,6 +323,16 @@ impl FakeEngine {
         endings::pause(&self.shared, container);
     }
 
+    /// A person limits the memory of a container, in bytes.
+    pub fn limit(&self, container: &str, memory: i64) {
+        let mut world = self.shared.world();
+        if let Ok(container) = world.find_mut(container) {
+            container.host.insert("Memory".to_owned(), memory.into());
+            let id = container.id.clone();
+            world.tell_of(&id, "update", &[]);
+        }
+    }
+
     /// The daemon goes down: connections end, nobody answers, and without live-restore its containers end.
     pub fn go_down(&self, down: Down) {
         lock(&self.shared.down).cancel();

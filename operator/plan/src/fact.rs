@@ -11,6 +11,8 @@ use crds::labels::Role;
 use crds::names::InstanceName;
 use jiff::Timestamp;
 
+use crate::resources::Resources;
+
 /// Something that was read, or the reason why it could not be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact<T> {
@@ -109,6 +111,8 @@ pub struct ContainerFacts {
     pub restart_policy: RestartPolicy,
     /// The address that it was created with on the bridge, if it is attached there.
     pub address: Option<Ipv4Addr>,
+    /// What it may use of the host.
+    pub resources: Resources,
     /// True: the network that it was created in does not exist any more.
     pub network_gone: bool,
     /// Whether it is fit for traffic, by whatever judges that.

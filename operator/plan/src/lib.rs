@@ -11,6 +11,7 @@
 pub mod deployment_pipeline;
 pub mod docker_host;
 pub mod fact;
+pub mod resources;
 pub mod step;
 
 use std::collections::BTreeMap;

@@ -147,10 +147,16 @@ fn hear(host: &Host, links: &Links, event: &EventMessage) {
             }
         }
         Some(EventMessageTypeEnum::NETWORK) => {
-            // A connect or disconnect comes with the start or stop of its container; labels are in no network event.
             if matches!(action, "create" | "destroy" | "remove") {
                 links.wakes.host(&host.name);
                 links.wakes.all_pipelines();
+            }
+            // Labels are in no network event, but a bridge of ours has its namespace in its name. One of ours that was
+            // disconnected by hand and a foreign one that was connected are seen by those whose network it is.
+            if matches!(action, "connect" | "disconnect")
+                && let Some(namespace) = label("name").and_then(crds::names::bridged)
+            {
+                links.wakes.pipelines_in(namespace);
             }
         }
         Some(EventMessageTypeEnum::IMAGE) => {

@@ -132,6 +132,10 @@ pub struct ContainerView {
     pub runs: u64,
     /// Its restart policy, `no` for none.
     pub restart_policy: String,
+    /// The most memory that it may use, in bytes; 0 for as much as there is.
+    pub memory: i64,
+    /// Whether it is frozen.
+    pub paused: bool,
     /// Its environment.
     pub env: Vec<String>,
     /// The address it has on each network while it is up, or the fixed one while it is not.
@@ -152,6 +156,8 @@ impl ContainerView {
             exit_code: container.exit_code,
             runs: container.run,
             restart_policy: container.restart_policy().to_owned(),
+            memory: container.host["Memory"].as_i64().unwrap_or_default(),
+            paused: *container.paused.borrow(),
             env: strings(&container.config["Env"]),
             addresses: container
                 .endpoints

@@ -33,6 +33,8 @@ pub(crate) struct Instance {
     pub served: Served,
     /// True: it does not run, and something foreign has its address by now.
     pub address_taken: bool,
+    /// True: somebody changed what it may use of the host.
+    pub resources_changed: bool,
     /// Requests and streams in flight.
     pub in_flight: u64,
     /// What is to become of it.
@@ -173,11 +175,13 @@ impl Instance {
         }
     }
 
-    /// Since when it is ready without a break, while it runs.
+    /// Since when it is ready without a break, while it runs. One without its network is reached by nobody, whatever
+    /// the last check said.
     pub fn ready_since(&self) -> Option<Timestamp> {
-        let container = self
-            .container()
-            .filter(|c| c.state == ContainerState::Running && !c.stopping)?;
+        let container = self.container().filter(|c| {
+            let reached = c.address.is_some() && !c.network_gone;
+            c.state == ContainerState::Running && !c.stopping && reached
+        })?;
         match &container.readiness {
             Readiness::Ready(since) => Some(*since),
             Readiness::NotReady { .. } | Readiness::Unknown(_) => None,
@@ -249,6 +253,8 @@ impl Instance {
                     Some("has another address than recorded")
                 } else if self.address_taken {
                     Some("has lost its address to something foreign")
+                } else if self.resources_changed {
+                    Some("may use other resources than its release says")
                 } else {
                     None
                 }

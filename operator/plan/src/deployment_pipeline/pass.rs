@@ -13,6 +13,7 @@ use crds::{DEFAULT_STAGE, DeploymentPipeline, MAIN_PROCESS, Reason, Release};
 use jiff::Timestamp;
 
 use crate::fact::{ContainerFacts, ContainerState, HostFacts, ProxyFacts, RestartPolicy};
+use crate::resources::Resources;
 use crate::{Event, Fact};
 
 use super::batch::Limits;
@@ -386,6 +387,7 @@ impl<'a> Pass<'a> {
             past,
             served,
             address_taken,
+            resources_changed: self.resources_changed(container),
             in_flight: proxy
                 .and_then(|proxy| proxy.in_flight.get(&container.id).copied())
                 .unwrap_or(0),
@@ -397,6 +399,14 @@ impl<'a> Pass<'a> {
             forgotten: false,
         }
     }
+
+    /// True when somebody changed what a container may use of its host since it was made for its Release.
+    fn resources_changed(&self, container: &ContainerFacts) -> bool {
+        let number = self.owner(container.instance.revision.as_str());
+        let release = number.and_then(|number| self.releases.get(&number));
+        let declared = release.and_then(|r| Resources::declared(&r.spec.template.main()).ok());
+        declared.is_some_and(|declared| container.resources.differ_from(&declared))
+    }
 }
 
 fn from_record(name: InstanceName, past: InstanceStatus, seen: Seen) -> Instance {
@@ -407,6 +417,7 @@ fn from_record(name: InstanceName, past: InstanceStatus, seen: Seen) -> Instance
         seen,
         served: Served::Absent,
         address_taken: false,
+        resources_changed: false,
         in_flight: 0,
         intent: Intent::Leave,
         state: past.state,

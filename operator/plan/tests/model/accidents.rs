@@ -1,9 +1,13 @@
 //! What happens by hand or by accident, and how it is put right.
 
+use std::collections::BTreeSet;
+
 use crds::condition::{ConditionStatus, ConditionType};
-use plan::fact::ContainerState;
+use crds::release::Outcome;
+use plan::fact::{ContainerState, RestartPolicy};
 
 use crate::app::App;
+use crate::engine::Container;
 use crate::stories::{condition, installed};
 use crate::world::World;
 
@@ -70,6 +74,89 @@ fn a_lost_network_is_followed_by_new_attempts() {
         "{}",
         world.trace()
     );
+}
+
+/// One of two is broken by hand: another takes its place, and the other one never stops answering.
+fn replaced(break_it: fn(&mut Container)) {
+    let mut world = installed(&["a"], 2);
+    let id = first(&world);
+    break_it(world.host("a").containers.get_mut(&id).unwrap());
+    healed(&mut world, 2);
+    assert!(!world.hosts["a"].containers.contains_key(&id));
+}
+
+#[test]
+fn an_instance_disconnected_from_its_network_is_followed_by_a_new_attempt() {
+    replaced(|container| container.attached = false);
+}
+
+#[test]
+fn an_instance_with_other_resources_than_declared_is_followed_by_a_new_attempt() {
+    replaced(|container| container.resources.memory = 16 << 20);
+    replaced(|container| container.resources.cpu_quota = 50_000);
+}
+
+#[test]
+fn a_restart_policy_changed_by_hand_is_set_back_in_the_first_pass() {
+    for policy in [RestartPolicy::No, RestartPolicy::Other] {
+        let mut world = installed(&["a"], 2);
+        let id = first(&world);
+        world.host("a").containers.get_mut(&id).unwrap().policy = policy;
+        world.pass().unwrap();
+        let after = &world.hosts["a"].containers[&id];
+        assert_eq!(after.policy, RestartPolicy::Always, "{}", world.trace());
+        healed(&mut world, 2);
+    }
+}
+
+/// What `docker system prune -af` removes: containers that do not run, and images that none is made of.
+fn prune(world: &mut World) {
+    let runs = |state| matches!(state, ContainerState::Running | ContainerState::Paused);
+    let host = world.host("a");
+    host.containers.retain(|_, container| runs(container.state));
+    let used: BTreeSet<String> = host
+        .containers
+        .values()
+        .map(|container| container.instance.revision.as_str().to_owned())
+        .collect();
+    host.images
+        .retain(|tag, _| used.iter().any(|revision| tag.ends_with(revision.as_str())));
+}
+
+#[test]
+fn a_prune_in_the_middle_of_a_rollout_stops_nothing() {
+    let mut world = installed(&["a"], 3);
+    world.release("shop:2", App::good());
+    let old: BTreeSet<String> = world.hosts["a"].containers.keys().cloned().collect();
+    world.until("a new one answers and an old one is stopped", |world| {
+        let containers = &world.hosts["a"].containers;
+        let new = containers.iter().filter(|(id, _)| !old.contains(*id));
+        new.filter(|(_, c)| c.state == ContainerState::Running)
+            .count()
+            > 1
+            && containers
+                .values()
+                .any(|c| c.state == ContainerState::Exited)
+    });
+    prune(&mut world);
+    assert!(world.rest(900), "{}", world.trace());
+    world.assert_at_rest();
+    assert_eq!(world.answering(), 3, "{}", world.trace());
+    let stage = &world.releases["shop-2"].status.as_ref().unwrap().stages[0];
+    assert_eq!(stage.outcome, Some(Outcome::Succeeded), "{}", world.trace());
+}
+
+#[test]
+fn a_retained_tag_that_was_taken_away_is_put_back_in_the_first_pass() {
+    let mut world = installed(&["a"], 1);
+    let tags = world.hosts["a"].images.clone();
+    world
+        .host("a")
+        .images
+        .retain(|tag, _| !tag.starts_with("mooring/"));
+    world.pass().unwrap();
+    assert_eq!(world.hosts["a"].images, tags, "{}", world.trace());
+    healed(&mut world, 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use plan::deployment_pipeline::Record;
 use plan::fact::{ContainerState, FailureClass, RestartPolicy};
+use plan::resources::Resources;
 use plan::step::InstanceSpec;
 use plan::{ApiStep, Plan, Step, StepFailure};
 
@@ -257,6 +258,8 @@ impl World {
             policy: RestartPolicy::No,
             address: spec.address,
             network: spec.network.clone(),
+            attached: true,
+            resources: Resources::declared(&spec.template.main()).unwrap(),
             stops_at: None,
             restarts_at: None,
             pause: 50,

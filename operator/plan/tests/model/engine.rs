@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use crds::names::InstanceName;
 use jiff::Timestamp;
 use plan::fact::{ContainerState, RestartPolicy};
+use plan::resources::Resources;
 use routes::{InstanceState, Section};
 
 use crate::app::{App, later, millis};
@@ -44,6 +45,9 @@ pub struct Container {
     pub policy: RestartPolicy,
     pub address: Ipv4Addr,
     pub network: String,
+    /// False: somebody disconnected it from its network.
+    pub attached: bool,
+    pub resources: Resources,
     /// When a stop that is under way ends.
     pub stops_at: Option<Timestamp>,
     /// When Docker starts it again.
@@ -122,6 +126,7 @@ impl Host {
             .values()
             .filter(|c| {
                 c.state == ContainerState::Running
+                    && c.attached
                     && matches!(self.served(c), Some((InstanceState::Routed, _)))
                     && c.started
                         .is_some_and(|s| c.app.ready_since(s, now).is_some())

@@ -140,7 +140,8 @@ impl World {
             created_at: Some(c.created),
             restart_count: c.restart_count,
             restart_policy: c.policy,
-            address: Some(c.address),
+            address: c.attached.then_some(c.address),
+            resources: c.resources,
             network_gone: host.network.as_ref() != Some(&c.network),
             readiness: self.readiness(host, c),
             log_tail: if matches!(c.state, ContainerState::Exited | ContainerState::Restarting) {

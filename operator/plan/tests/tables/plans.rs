@@ -235,3 +235,26 @@ fn a_worker_is_stopped_without_a_section() {
          stop a.0-1 within 30s on h1",
     );
 }
+
+#[test]
+fn one_whose_resources_were_changed_by_hand_goes_when_another_is_there() {
+    let world = |more: &str| {
+        format!(
+            "want a replicas=2 \n release 1 a Finalizing Succeeded verified \n host h1
+             h1 a.0-1 running always squeezed ready@50 routed =Serving
+             h1 a.1-1 running always ready@50 routed =Serving{more}"
+        )
+    };
+    check(&world(""), "create a.0-2 at 10.210.0.50 on h1");
+    check(&world("\n h1 a.0-2 running ready@50 checked =Warming"), "");
+}
+
+#[test]
+fn one_that_was_disconnected_loses_its_traffic_at_once() {
+    check(
+        "want a replicas=2 \n release 1 a Finalizing Succeeded verified \n host h1
+         h1 a.0-1 running unplugged ready@50 routed =Serving
+         h1 a.1-1 running always ready@50 routed =Serving",
+        "",
+    );
+}

@@ -28,6 +28,7 @@ use plan::deployment_pipeline::{Observed, Target, decide};
 use plan::fact::{
     ContainerFacts, ContainerState, HostFacts, NetworkFacts, ProxyFacts, Readiness, RestartPolicy,
 };
+use plan::resources::Resources;
 use routes::{Instance, InstanceState as RouteState, RevisionRoute, Section};
 use serde_json::json;
 
@@ -332,7 +333,11 @@ fn container(words: &[&str], name: InstanceName, id: String, address: Ipv4Addr) 
         } else {
             RestartPolicy::No
         },
-        address: Some(address),
+        address: (!words.contains(&"unplugged")).then_some(address),
+        resources: Resources {
+            memory: i64::from(words.contains(&"squeezed")) << 20,
+            ..Resources::default()
+        },
         network_gone: false,
         readiness,
         log_tail: Vec::new(),

@@ -14,7 +14,7 @@ use bollard::models::{
 use crds::labels::{self, Role};
 use crds::quantity;
 use crds::template::{Container, Template};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use plan::resources::Resources;
 use plan::step::InstanceSpec;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -348,22 +348,8 @@ fn host_config(
     main: &Container,
     scratch: &[Scratch],
 ) -> Result<HostConfig, Refusal> {
-    let amount = |value: &Option<IntOrString>, read: fn(&str) -> Result<i64, String>| {
-        let text = value.as_ref().map(|value| match value {
-            IntOrString::Int(number) => number.to_string(),
-            IntOrString::String(text) => text.clone(),
-        });
-        text.map(|text| read(&text))
-            .transpose()
-            .map_err(Refusal::Quantity)
-    };
-    let limits = &main.resources.limits;
-    let requests = &main.resources.requests;
-    /// Nanoseconds of CPU time per second in a thousandth of a core.
-    const NANOS_PER_MILLI: i64 = 1_000_000;
-    let cpu = amount(&limits.cpu, quantity::milli)?;
-    // As the kubelet maps requests: 1024 shares for a core, at least the kernel's minimum of 2.
-    let shares = amount(&requests.cpu, quantity::milli)?.map(|milli| (milli * 1024 / 1000).max(2));
+    let resources = Resources::declared(main).map_err(Refusal::Quantity)?;
+    let limited = |amount: i64| (amount != 0).then_some(amount);
     let context = &main.security_context;
     Ok(HostConfig {
         network_mode: Some(spec.network.clone()),
@@ -373,10 +359,10 @@ fn host_config(
         }),
         log_config: log_config(spec, owner),
         mounts: some(scratch.iter().map(mount).collect()),
-        nano_cpus: cpu.map(|milli| milli.saturating_mul(NANOS_PER_MILLI)),
-        memory: amount(&limits.memory, quantity::units)?,
-        memory_reservation: amount(&requests.memory, quantity::units)?,
-        cpu_shares: shares,
+        nano_cpus: limited(resources.nano_cpus),
+        memory: limited(resources.memory),
+        memory_reservation: limited(resources.memory_reservation),
+        cpu_shares: limited(resources.cpu_shares),
         readonly_rootfs: Some(context.read_only_root_filesystem),
         cap_drop: some(context.capabilities.drop.clone()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),

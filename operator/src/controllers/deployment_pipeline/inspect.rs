@@ -17,6 +17,7 @@ use crds::release::InstanceState;
 use crds::template::Template;
 use jiff::{SignedDuration, Timestamp};
 use plan::fact::{ContainerFacts, ContainerState, NetworkFacts, Readiness, RestartPolicy};
+use plan::resources::Resources;
 
 use super::observe::Look;
 use super::redact;
@@ -68,6 +69,7 @@ pub(super) async fn container(
             .unwrap_or(0),
         restart_policy: restart_policy(&seen),
         address,
+        resources: resources(&seen),
         network_gone,
         readiness: Readiness::NotReady {
             since: None,
@@ -120,6 +122,20 @@ fn restart_policy(seen: &ContainerInspectResponse) -> RestartPolicy {
         Some(RestartPolicyNameEnum::ALWAYS) => RestartPolicy::Always,
         Some(RestartPolicyNameEnum::NO | RestartPolicyNameEnum::EMPTY) | None => RestartPolicy::No,
         Some(_) => RestartPolicy::Other,
+    }
+}
+
+/// What a container may use of the host; what the Engine leaves out is none.
+fn resources(seen: &ContainerInspectResponse) -> Resources {
+    let Some(host) = &seen.host_config else {
+        return Resources::default();
+    };
+    Resources {
+        nano_cpus: host.nano_cpus.unwrap_or_default(),
+        cpu_quota: host.cpu_quota.unwrap_or_default(),
+        cpu_shares: host.cpu_shares.unwrap_or_default(),
+        memory: host.memory.unwrap_or_default(),
+        memory_reservation: host.memory_reservation.unwrap_or_default(),
     }
 }
 
