@@ -328,3 +328,32 @@ fn digest(key: &Key, kind: ConfigKind, name: &str, bytes: &Bytes) -> [u8; 32] {
     }
     key.hmac("config", &parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A build that names the same bytes otherwise would bring every release out again.
+    #[test]
+    fn the_configuration_of_the_first_build_is_named_as_then() {
+        let key = Key::parse(include_str!("../../tests/golden/first/install.key")).expect("a key");
+        let releases: Vec<Release> =
+            serde_json::from_str(include_str!("../../tests/golden/first/releases.json"))
+                .expect("releases");
+        let secrets: Vec<Secret> =
+            serde_json::from_str(include_str!("../../tests/golden/first/snapshots.json"))
+                .expect("secrets");
+        let mut compared = 0;
+        for config in releases.iter().flat_map(|release| &release.spec.config) {
+            let kept = secrets
+                .iter()
+                .find(|secret| secret.metadata.name.as_ref() == Some(&config.secret))
+                .expect("it is kept");
+            let bytes = bytes_of(kept.data.clone());
+            let digest = crate::hex::encode(&digest(&key, config.kind, &config.name, &bytes));
+            assert_eq!(digest, config.hmac, "{}", config.name);
+            compared += 1;
+        }
+        assert_eq!(compared, 4);
+    }
+}

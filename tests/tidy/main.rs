@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod failures;
 mod trace;
 
 /// Longer than this, a file probably has two reasons to exist. Tests and data tables may be longer.

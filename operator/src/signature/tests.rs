@@ -90,3 +90,25 @@ fn labels_are_hashed_apart() {
     };
     assert_ne!(of("ab", "c"), of("a", "bc"));
 }
+
+/// What the first build put on a host is ours for ever.
+#[test]
+fn the_labels_of_the_first_build_are_ours() {
+    let key = Key::parse(include_str!("../../../tests/golden/first/install.key")).expect("a key");
+    let rows: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("../../../tests/golden/first/labels.json"))
+            .expect("rows");
+    assert!(rows.len() > 8, "containers, a network and volumes");
+    for row in rows {
+        let kind = match row["kind"].as_str() {
+            Some("container") => ObjectKind::Container,
+            Some("network") => ObjectKind::Network,
+            Some("volume") => ObjectKind::Volume,
+            other => panic!("{other:?} is no kind of object"),
+        };
+        let labels = serde_json::from_value(row["labels"].clone()).expect("labels");
+        let signed =
+            verify(&key, kind, &labels).unwrap_or_else(|| panic!("{} is not ours", row["name"]));
+        assert_eq!(Some(signed.name.as_str()), row["name"].as_str());
+    }
+}

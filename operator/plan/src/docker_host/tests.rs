@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crds::names;
+use crds::{ConditionStatus, ConditionType, names};
 
 use super::*;
 use crate::fact::FailureClass;
@@ -557,4 +557,39 @@ fn a_host_with_instances_is_not_let_go() {
         ],
     );
     check(&deleted, &empty(), &["drop finalizer"]);
+}
+
+#[test]
+fn a_cordoned_host_says_so() {
+    let mut object = object();
+    object.spec.cordoned = true;
+    let plan = decide(&object, &serving(), now());
+    let ready = &plan.record.conditions[0];
+    assert_eq!(
+        (ready.status, ready.reason),
+        (ConditionStatus::True, Reason::Cordoned)
+    );
+    assert!(ready.message.contains("no new ones"), "{}", ready.message);
+}
+
+#[test]
+fn a_host_says_whether_a_restart_of_its_engine_is_safe() {
+    for (live_restore, reason) in [
+        (false, Reason::LiveRestoreOff),
+        (true, Reason::LiveRestoreOn),
+    ] {
+        let mut observed = serving();
+        if let Ok(engine) = &mut observed.engine {
+            engine.live_restore = live_restore;
+        }
+        let plan = decide(&object(), &observed, now());
+        let safe = plan
+            .record
+            .conditions
+            .iter()
+            .find(|c| c.type_ == ConditionType::EngineRestartSafe)
+            .expect("it is said");
+        assert_eq!(safe.reason, reason);
+        assert!(safe.message.contains("Engine"), "{}", safe.message);
+    }
 }

@@ -392,3 +392,25 @@ fn a_step_that_fails_for_ever_keeps_no_other_from_being_done() {
     world.assert_sound();
     assert_eq!(world.answering(), 2, "{}", world.trace());
 }
+
+#[test]
+fn an_image_that_was_taken_away_is_told_before_it_is_needed() {
+    let mut world = installed(&["a"], 2);
+    world.host("a").images.clear();
+    world.refused = vec!["tag image".to_owned()];
+    world.wait(600_000);
+    world.assert_sound();
+    let status = world.pipeline.as_ref().and_then(|p| p.status.clone());
+    let conditions = status.unwrap().conditions;
+    assert!(
+        conditions
+            .iter()
+            .any(|c| c.message.contains("load the image there again")),
+        "{}",
+        world.trace()
+    );
+    // What runs goes on, and with the image back everything is as before.
+    assert_eq!(world.answering(), 2);
+    world.refused.clear();
+    healed(&mut world, 2);
+}

@@ -6,4 +6,6 @@
 )]
 
 mod plans;
+mod reasons;
 mod text;
+mod upgrade;

@@ -3,7 +3,7 @@
 //! ```text
 //! want b replicas=2 minReady=1          the spec: content b, and numbers
 //! release 1 a Finalizing Succeeded verified
-//! host h1 cordoned|unreachable|mute|networkless|untagged
+//! host h1 cordoned|unreachable|mute|networkless|untagged|full|holder=other/shop
 //! h1 a.0-1 running always ready@90 routed flight=2 =Serving
 //! foreign h1 b.0-1
 //! ```
@@ -23,12 +23,12 @@ use crds::release::{
 use crds::{DeploymentPipeline, Reason, Release, ReleaseSpec};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use plan::Fact;
-use plan::deployment_pipeline::{Observed, Target, decide};
+use plan::deployment_pipeline::{Observed, Record, Target, decide};
 use plan::fact::{
     ContainerFacts, ContainerState, HostFacts, NetworkFacts, ProxyFacts, Readiness, RestartPolicy,
 };
 use plan::resources::Resources;
+use plan::{Fact, Plan};
 use routes::{Instance, InstanceState as RouteState, RevisionRoute, Section};
 use serde_json::json;
 
@@ -37,8 +37,7 @@ const NOW: i64 = 100;
 
 /// Compares the plan of a world with what is expected, line by line.
 pub fn check(world: &str, expected: &str) {
-    let (pipeline, observed) = read(world);
-    let plan = decide(&pipeline, &observed, at(NOW));
+    let plan = decided(world);
     let text = plan
         .to_string()
         .replace("default.shop.default.main.", "")
@@ -53,6 +52,12 @@ pub fn check(world: &str, expected: &str) {
             .collect()
     };
     assert_eq!(lines(&short), lines(expected), "\nof the world{world}");
+}
+
+/// The plan of a world.
+pub fn decided(world: &str) -> Plan<Record> {
+    let (pipeline, observed) = read(world);
+    decide(&pipeline, &observed, at(NOW))
 }
 
 fn at(second: i64) -> Timestamp {
@@ -213,7 +218,11 @@ fn host(words: &[&str]) -> HostFacts {
                 section: None,
                 persisted: true,
                 in_flight: BTreeMap::new(),
-                conflicts: Vec::new(),
+                conflicts: words
+                    .iter()
+                    .filter_map(|word| word.strip_prefix("holder="))
+                    .map(|holder| ("shop.test/".to_owned(), holder.to_owned()))
+                    .collect(),
                 listener_error: None,
             })
         },
@@ -224,7 +233,7 @@ fn host(words: &[&str]) -> HostFacts {
                 .into_iter()
                 .collect(),
         ),
-        addresses: (50..60)
+        addresses: (50..if has("full") { 50 } else { 60 })
             .map(|last| Ipv4Addr::new(10, 210, 0, last))
             .collect(),
     }
@@ -318,7 +327,7 @@ fn container(words: &[&str], name: InstanceName, id: String, address: Ipv4Addr) 
         state,
         stopping: words.contains(&"stopping"),
         exit_code: (state == ContainerState::Exited).then_some(1),
-        oom_killed: false,
+        oom_killed: words.contains(&"oom"),
         started_at: begun.then(|| at(85)),
         started_at_text: if begun {
             "85".to_owned()

@@ -103,3 +103,14 @@ fn a_directory_that_cannot_be_written_is_an_error() {
         Err(StorageError::Io { .. })
     ));
 }
+
+#[test]
+fn the_table_of_the_first_build_is_served() {
+    let directory = Directory::new("first");
+    let written = include_bytes!("../../../../tests/golden/first/table.json");
+    fs::write(directory.0.join(TABLE_FILE), written).expect("written");
+    let (table, error) = directory.storage().load();
+    assert!(error.is_none(), "{error:?}");
+    let section = table.sections.values().next().expect("a section");
+    assert_eq!((table.epoch, section.instances.len()), (1, 4));
+}
