@@ -161,3 +161,24 @@ fn tests_wait_on_conditions() {
         .collect();
     assert_none(&broken, "sleeps; wait on a condition instead");
 }
+
+/// A filter that matches nothing passes.
+#[test]
+fn the_matrix_picks_stories_that_exist() {
+    let modules = read("tests/e2e/main.rs");
+    let matrix = read(".ci/matrix");
+    let picked: Vec<&str> = matrix
+        .split_whitespace()
+        .filter_map(|word| word.strip_suffix("::"))
+        .collect();
+    assert!(!picked.is_empty(), "the matrix picks stories by module::");
+    let broken: Vec<String> = picked
+        .into_iter()
+        .filter(|name| !modules.contains(&format!("mod {name};")))
+        .map(str::to_owned)
+        .collect();
+    assert_none(
+        &broken,
+        "is picked by .ci/matrix and is no module of tests/e2e",
+    );
+}
