@@ -273,3 +273,29 @@ async fn fields_of_a_deployment_are_refused_with_their_replacement() {
         assert!(error.contains(word), "{path}: {error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_user_is_told() {
+    let world = started().await;
+    world
+        .engine
+        .add_image("shop:5.0", Behaviour::version("v5"), &["USER nobody-here"]);
+    let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
+        kube::Api::namespaced(world.person(), "default");
+    let secret = json!({"metadata": {"name": "keys"}, "stringData": {"key": "hunter2"}});
+    let secret = serde_json::from_value(secret).expect("a secret");
+    let made = secrets.create(&PostParams::default(), &secret).await;
+    made.expect("it is taken");
+    let mut manifest = shop("shop:5.0", 1);
+    let template = &mut manifest["spec"]["template"];
+    template["volumes"] = json!([{"name": "keys", "secret": {"secretName": "keys"}}]);
+    template["containers"][0]["volumeMounts"] = json!([{"name": "keys", "mountPath": "/keys"}]);
+    world.apply(manifest).await;
+    world
+        .until("the user is named", async |world| {
+            let said = message(world, ConditionType::Ready).await;
+            said.contains("nobody-here") && said.contains("set securityContext.runAsUser")
+        })
+        .await;
+    assert_eq!(running(&world), 0);
+}

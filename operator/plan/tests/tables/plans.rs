@@ -245,8 +245,17 @@ fn one_whose_resources_were_changed_by_hand_goes_when_another_is_there() {
              h1 a.1-1 running always ready@50 routed =Serving{more}"
         )
     };
-    check(&world(""), "create a.0-2 at 10.210.0.50 on h1");
-    check(&world("\n h1 a.0-2 running ready@50 checked =Warming"), "");
+    check(
+        &world(""),
+        "set restart policy of a.0-1 to no on h1
+         create a.0-2 at 10.210.0.50 on h1",
+    );
+    check(
+        &world("\n h1 a.0-2 running ready@50 checked =Warming"),
+        "set restart policy of a.0-1 to no on h1
+         push section: routed a.0-1 a.0-2 a.1-1 on h1
+         set restart policy of a.0-2 to always on h1",
+    );
 }
 
 #[test]
@@ -255,6 +264,7 @@ fn one_that_was_disconnected_loses_its_traffic_at_once() {
         "want a replicas=2 \n release 1 a Finalizing Succeeded verified \n host h1
          h1 a.0-1 running unplugged ready@50 routed =Serving
          h1 a.1-1 running always ready@50 routed =Serving",
-        "",
+        "push section: routed a.1-1, draining a.0-1 on h1
+         create a.0-2 at 10.210.0.50 on h1",
     );
 }

@@ -289,7 +289,7 @@ fn instance(observed: &mut Observed, words: &[&str]) {
     let facts = observed.hosts.get_mut(words[0]).unwrap();
     if words[2] != "missing" {
         let container = container(words, name.clone(), id.clone(), address);
-        entry(facts, words, &container);
+        entry(facts, words, &container, address);
         if let Fact::Known(containers) = &mut facts.containers {
             containers.push(container);
         }
@@ -353,7 +353,7 @@ fn container(words: &[&str], name: InstanceName, id: String, address: Ipv4Addr) 
     }
 }
 
-fn entry(facts: &mut HostFacts, words: &[&str], container: &ContainerFacts) {
+fn entry(facts: &mut HostFacts, words: &[&str], container: &ContainerFacts, address: Ipv4Addr) {
     let Fact::Known(proxy) = &mut facts.proxy else {
         return;
     };
@@ -400,7 +400,7 @@ fn entry(facts: &mut HostFacts, words: &[&str], container: &ContainerFacts) {
         container_id: container.id.clone(),
         started_at: container.started_at_text.clone(),
         revision,
-        address: container.address.unwrap(),
+        address,
         port: Some(80),
         state,
     });

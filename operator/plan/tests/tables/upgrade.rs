@@ -12,6 +12,7 @@ use plan::deployment_pipeline::{Observed, Target, decide};
 use plan::fact::{
     ContainerFacts, ContainerState, HostFacts, NetworkFacts, ProxyFacts, Readiness, RestartPolicy,
 };
+use plan::resources::Resources;
 use routes::Section;
 
 /// The day after the objects were written.
@@ -44,6 +45,11 @@ fn container(recorded: &InstanceStatus, section: &Section) -> ContainerFacts {
         restart_count: 0,
         restart_policy: RestartPolicy::Always,
         address: Some(recorded.address),
+        // As the Engine showed it: the template says 64Mi.
+        resources: Resources {
+            memory: 67_108_864,
+            ..Resources::default()
+        },
         network_gone: false,
         readiness: Readiness::Ready(started),
         log_tail: Vec::new(),

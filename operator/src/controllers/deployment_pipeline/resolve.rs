@@ -81,6 +81,11 @@ async fn image(reference: &str, hosts: &[Arc<Host>]) -> Result<ReleaseImage, Unr
             Err(outcome) => return Err(unresolved(reference, &host.name, &outcome)),
         }
     }
+    agreed(reference, found)
+}
+
+/// One image out of what each host holds under a reference, with its content.
+fn agreed(reference: &str, found: Vec<(HostImage, String)>) -> Result<ReleaseImage, Unresolved> {
     let Some((_, content)) = found.first().cloned() else {
         return Err(Unresolved {
             reason: Reason::NoHost,
@@ -183,4 +188,32 @@ pub(super) async fn snapshots(
     Snapshots::new(look.context.client.clone(), &look.namespace)
         .existing(&names)
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_disagree_about_a_tag_are_told() {
+        let on = |host: &str, letter: &str| {
+            let image = HostImage {
+                host: host.to_owned(),
+                id: String::new(),
+            };
+            (image, letter.repeat(64))
+        };
+        let one = agreed("shop:1", vec![on("a", "1"), on("b", "1")]).expect("they agree");
+        assert_eq!((one.hosts.len(), one.content), (2, "1".repeat(64)));
+        let refused = agreed("shop:1", vec![on("a", "1"), on("b", "2")]).expect_err("they differ");
+        assert_eq!(refused.reason, Reason::ImageDiffers);
+        for word in [
+            "shop:1",
+            "a 111111111111",
+            "b 222222222222",
+            "load one build",
+        ] {
+            assert!(refused.message.contains(word), "{}", refused.message);
+        }
+    }
 }
