@@ -154,27 +154,22 @@ fn an_engine_that_ends_with_its_containers_brings_the_right_ones_back() {
     let kubectl = town.installation.kubectl();
     let (before, failed) = (docker_cli::running(NAME), asleep(NAME));
     assert!(!failed.is_empty(), "a failed instance is kept");
-    for (how, end) in [
-        ("stopped", PrivateEngine::stop as fn(&mut PrivateEngine)),
-        ("killed", PrivateEngine::kill),
-    ] {
-        let loads = Loads::begin(town.port());
-        let away = town.without_engine(LiveRestore::Off, end);
-        is_ready(&kubectl);
-        let what = format!(
-            "Engine {how} without live-restore, away for {} ms",
-            away.as_millis()
-        );
-        for booked in loads.end(&what) {
-            booked.assert_bounded(RATE, away + PROXY_GAP, away + PROXY_GAP);
-        }
-        assert_eq!(
-            docker_cli::running(NAME),
-            before,
-            "the same containers serve"
-        );
-        still_asleep(&failed);
+    let loads = Loads::begin(town.port());
+    let away = town.without_engine(LiveRestore::Off, PrivateEngine::kill);
+    is_ready(&kubectl);
+    let what = format!(
+        "Engine killed without live-restore, away for {} ms",
+        away.as_millis()
+    );
+    for booked in loads.end(&what) {
+        booked.assert_bounded(RATE, away + PROXY_GAP, away + PROXY_GAP);
     }
+    assert_eq!(
+        docker_cli::running(NAME),
+        before,
+        "the same containers serve"
+    );
+    still_asleep(&failed);
 }
 
 #[test]

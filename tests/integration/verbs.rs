@@ -19,6 +19,18 @@ async fn installed() -> World {
     world
 }
 
+/// A world in which the second release, of this image, has begun.
+async fn rolling_out(image: &str) -> World {
+    let world = installed().await;
+    world.apply(shop(image, 3)).await;
+    world
+        .until("it has begun", async |world| {
+            !stage(world, "shop-2").await.instances.is_empty()
+        })
+        .await;
+    world
+}
+
 async fn is(world: &World, type_: ConditionType, reason: Reason) {
     let wanted = Some((ConditionStatus::True, reason));
     world
@@ -71,13 +83,7 @@ async fn changes_nothing(world: &World) {
 
 #[tokio::test(start_paused = true)]
 async fn a_rollout_is_held_and_goes_on() {
-    let world = installed().await;
-    world.apply(shop("shop:2.0", 3)).await;
-    world
-        .until("it has begun", async |world| {
-            !stage(world, "shop-2").await.instances.is_empty()
-        })
-        .await;
+    let world = rolling_out("shop:2.0").await;
     for _ in 0..2 {
         steer(&world, json!({"paused": true})).await;
         is(&world, ConditionType::Reconciling, Reason::Paused).await;
@@ -95,13 +101,7 @@ async fn a_rollout_is_held_and_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn an_aborted_release_is_undone_and_tried_again_when_asked() {
-    let world = installed().await;
-    world.apply(shop("shop:3.0", 3)).await;
-    world
-        .until("it has begun", async |world| {
-            !stage(world, "shop-2").await.instances.is_empty()
-        })
-        .await;
+    let world = rolling_out("shop:3.0").await;
     for _ in 0..2 {
         ask(&world, "shop-2", json!({"abort": ["default"]})).await;
         is(&world, ConditionType::Stalled, Reason::Aborted).await;
@@ -201,13 +201,7 @@ async fn a_restart_is_a_release() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rejected_revision_is_undone_and_never_comes_out_again() {
-    let world = installed().await;
-    world.apply(shop("shop:2.0", 3)).await;
-    world
-        .until("it has begun", async |world| {
-            !stage(world, "shop-2").await.instances.is_empty()
-        })
-        .await;
+    let world = rolling_out("shop:2.0").await;
     let revision = release(&world, "shop-2").await.spec.revision;
     steer(&world, json!({"rejectedRevisions": [revision]})).await;
     is(&world, ConditionType::Stalled, Reason::RevisionRejected).await;
