@@ -4,6 +4,7 @@
 //! A program of its own that `cargo test` does not run by itself, so that it is either run with a cluster or not at
 //! all.
 
+#[allow(dead_code, reason = "the stories of one Engine alone use the rest")]
 mod shop;
 mod story;
 
