@@ -13,6 +13,7 @@ use crate::driver;
 pub mod deployment_pipeline;
 pub mod docker_host;
 mod watches;
+mod words;
 
 use deployment_pipeline::Pipelines;
 use docker_host::DockerHosts;

@@ -37,7 +37,7 @@ impl Resources {
     pub fn declared(main: &Container) -> Result<Resources, String> {
         let limits = &main.resources.limits;
         let requests = &main.resources.requests;
-        let shares = |milli: i64| (milli * SHARES_PER_CORE / 1000).max(LEAST_SHARES);
+        let shares = |milli: i64| (milli.saturating_mul(SHARES_PER_CORE) / 1000).max(LEAST_SHARES);
         Ok(Resources {
             nano_cpus: amount(limits.cpu.as_ref(), quantity::milli)?
                 .map_or(0, |milli| milli.saturating_mul(NANOS_PER_MILLI)),

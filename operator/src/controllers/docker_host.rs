@@ -20,7 +20,6 @@ mod act;
 pub mod claim;
 mod make;
 mod observe;
-mod words;
 
 /// The controller of [`DockerHost`].
 pub struct DockerHosts {

@@ -113,18 +113,7 @@ impl Judgement {
         let stalled = stall::stalled(pass, change, current);
         let waits = trouble.unwrap_or_else(|| {
             let reason = match current.map(|(_, stage)| stage) {
-                Some(stage) if stage.outcome.is_none() => match stage.state {
-                    RolloutState::Paused if stage.reason == Some(Reason::Paused) => Reason::Paused,
-                    RolloutState::RollingBack | RolloutState::Paused => Reason::RollingBack,
-                    RolloutState::Resolving
-                    | RolloutState::Preparing
-                    | RolloutState::Starting
-                    | RolloutState::Warming
-                    | RolloutState::Shifting
-                    | RolloutState::Draining
-                    | RolloutState::Baking
-                    | RolloutState::Finalizing => Reason::Progressing,
-                },
+                Some(stage) if stage.outcome.is_none() => doing(stage),
                 Some(_) if words::surplus(pass) > 0 => Reason::Scaling,
                 Some(_) => Reason::Healing,
                 None => Reason::Progressing,
@@ -305,25 +294,27 @@ fn releases(pass: &Pass<'_>) -> BTreeMap<String, ReleaseStatus> {
     changed
 }
 
+/// What a rollout that moves is doing, in one word.
+fn doing(stage: &StageStatus) -> Reason {
+    match stage.state {
+        RolloutState::Paused if stage.reason == Some(Reason::Paused) => Reason::Paused,
+        RolloutState::RollingBack | RolloutState::Paused => Reason::RollingBack,
+        RolloutState::Resolving
+        | RolloutState::Preparing
+        | RolloutState::Starting
+        | RolloutState::Warming
+        | RolloutState::Shifting
+        | RolloutState::Draining
+        | RolloutState::Baking
+        | RolloutState::Finalizing => Reason::Progressing,
+    }
+}
+
 fn release_verdicts(pass: &Pass<'_>, number: u64, stage: &StageStatus) -> Vec<Verdict> {
     use ConditionStatus::True;
     let name = pass.release_name(number);
     let (type_, reason) = match stage.outcome {
-        None => {
-            let reason = match stage.state {
-                RolloutState::Paused if stage.reason == Some(Reason::Paused) => Reason::Paused,
-                RolloutState::RollingBack | RolloutState::Paused => Reason::RollingBack,
-                RolloutState::Resolving
-                | RolloutState::Preparing
-                | RolloutState::Starting
-                | RolloutState::Warming
-                | RolloutState::Shifting
-                | RolloutState::Draining
-                | RolloutState::Baking
-                | RolloutState::Finalizing => Reason::Progressing,
-            };
-            (ConditionType::Reconciling, reason)
-        }
+        None => (ConditionType::Reconciling, doing(stage)),
         Some(Outcome::Succeeded) => (ConditionType::Ready, Reason::Succeeded),
         Some(Outcome::RolledBack) => (ConditionType::Stalled, Reason::RolledBack),
         Some(Outcome::Aborted) => (

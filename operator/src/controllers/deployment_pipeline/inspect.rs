@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, Health, HealthStatusEnum,
-    RestartPolicyNameEnum,
 };
 use crds::Release;
 use crds::labels::Role;
@@ -16,11 +15,12 @@ use crds::names::InstanceName;
 use crds::release::InstanceState;
 use crds::template::Template;
 use jiff::{SignedDuration, Timestamp};
-use plan::fact::{ContainerFacts, ContainerState, NetworkFacts, Readiness, RestartPolicy};
+use plan::fact::{ContainerFacts, ContainerState, NetworkFacts, Readiness};
 use plan::resources::Resources;
 
 use super::observe::Look;
 use super::redact;
+use crate::controllers::words::restart_policy;
 use crate::docker::{Engine, Outcome, containers, logs};
 use crate::hosts::Host;
 
@@ -110,18 +110,6 @@ fn container_state(status: Option<ContainerStateStatusEnum>) -> ContainerState {
         Some(Status::EXITED) => ContainerState::Exited,
         Some(Status::DEAD) => ContainerState::Dead,
         Some(Status::CREATED | Status::EMPTY) | None => ContainerState::Created,
-    }
-}
-
-fn restart_policy(seen: &ContainerInspectResponse) -> RestartPolicy {
-    let policy = seen
-        .host_config
-        .as_ref()
-        .and_then(|config| config.restart_policy.as_ref());
-    match policy.and_then(|policy| policy.name) {
-        Some(RestartPolicyNameEnum::ALWAYS) => RestartPolicy::Always,
-        Some(RestartPolicyNameEnum::NO | RestartPolicyNameEnum::EMPTY) | None => RestartPolicy::No,
-        Some(_) => RestartPolicy::Other,
     }
 }
 

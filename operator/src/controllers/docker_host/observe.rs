@@ -18,8 +18,8 @@ use plan::{Fact, StepFailure};
 use routes::{Listener, Status};
 
 use super::claim;
-use super::words::{container_names, publisher, restart_policy, state};
 use crate::context::Context;
+use crate::controllers::words::{container_names, publisher, restart_policy, state};
 use crate::docker::{self, Engine, Outcome, containers, images, logs, networks, system, volumes};
 use crate::driver::ObserveError;
 use crate::hosts::Host;
