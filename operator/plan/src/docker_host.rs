@@ -277,6 +277,17 @@ impl Case<'_> {
         self.plan.step(&name, step);
     }
 
+    /// An Engine that does not answer: where it was looked for, what that means, and what was met last.
+    fn unreachable(&self, why: &str) -> Trouble {
+        let endpoint = &self.object.spec.endpoint;
+        Trouble::unknown(
+            Reason::Unreachable,
+            format!(
+                "the Engine at {endpoint} does not answer; what runs there is left alone; start it, or correct spec.endpoint ({why})"
+            ),
+        )
+    }
+
     /// Fills the plan with steps and facts; gives what is in the way of Ready, the gravest first.
     fn work(&mut self) -> Vec<Trouble> {
         if !self.is_deleted() && !self.has_finalizer() {
@@ -291,9 +302,7 @@ impl Case<'_> {
                     self.let_go_untouched();
                 }
                 return vec![match trouble {
-                    EngineTrouble::Unreachable(why) => {
-                        Trouble::unknown(Reason::Unreachable, why.clone())
-                    }
+                    EngineTrouble::Unreachable(why) => self.unreachable(why),
                     EngineTrouble::Incompatible(why) => {
                         Trouble::new(Reason::EngineTooOld, why.clone())
                     }
@@ -312,7 +321,7 @@ impl Case<'_> {
         let inventory = match &self.observed.inventory {
             Fact::Known(inventory) => inventory,
             Fact::Unknown(why) => {
-                return vec![Trouble::unknown(Reason::Unreachable, why.clone())];
+                return vec![self.unreachable(why)];
             }
         };
         if let Some(trouble) = self.claimed_elsewhere(inventory) {

@@ -181,7 +181,7 @@ fn what_cannot_be_used_is_said_and_left_alone() {
     let cases: [(Change, &str); 8] = [
         (
             |o| o.engine = Err(EngineTrouble::Unreachable("no such file".to_owned())),
-            "Unknown Unreachable: no such file",
+            "Unknown Unreachable: the Engine at unix:///var/run/docker.sock does not answer; what runs there is left alone; start it, or correct spec.endpoint (no such file)",
         ),
         (
             |o| o.engine = Err(EngineTrouble::Incompatible("too old".to_owned())),
@@ -201,7 +201,7 @@ fn what_cannot_be_used_is_said_and_left_alone() {
         ),
         (
             |o| o.inventory = Fact::Unknown("cut".to_owned()),
-            "Unknown Unreachable: cut",
+            "Unknown Unreachable: the Engine at unix:///var/run/docker.sock does not answer; what runs there is left alone; start it, or correct spec.endpoint (cut)",
         ),
         (
             |o| {
