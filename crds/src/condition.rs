@@ -103,6 +103,24 @@ pub enum Reason {
     ForeignObject,
     /// The image is not on the hosts.
     ImageMissing,
+    /// The image is asked for at its registry, or is being pulled.
+    PullingImage,
+    /// The registry does not have the image, or not for the host's platform.
+    ImageNotFound,
+    /// The registry refuses the image to these credentials, or to nobody in particular.
+    ImageAccessDenied,
+    /// The registry has the image but not all of its layers.
+    ImageLayerMissing,
+    /// The registry counts too many requests (429).
+    RegistryRateLimited,
+    /// The registry answers that it has failed (5xx).
+    RegistryFailing,
+    /// The registry cannot be reached or does not answer.
+    RegistryUnreachable,
+    /// The registry began to send the image and stopped.
+    RegistryTooSlow,
+    /// The image cannot be pulled for another reason, which the message gives.
+    ImagePullFailed,
     /// The hosts hold different images under one tag.
     ImageDiffers,
     /// The image of a kept release is gone: a rollback to it would fail.

@@ -100,10 +100,38 @@ fn default_history() -> u32 {
 #[serde(rename_all = "camelCase")]
 pub struct Source {
     /// The image's reference, such as `shop:1.0`. It is resolved once per release; a tag that
-    /// moves later changes nothing. It must be on every host that the release runs on.
+    /// moves later changes nothing. It is used as it is on the hosts, or pulled by the digest that
+    /// its registry confirmed: see `imagePullPolicy`.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9][A-Za-z0-9._:/@-]*$')").message("spec.source.image: not an image reference; write repository:tag"))]
     pub image: String,
+    /// Where the image comes from. Absent: Always for the tag `latest` or none, else IfNotPresent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<ImagePullPolicy>,
+}
+
+impl Source {
+    /// The policy that is written, or the one that the tag gives.
+    pub fn pull_policy(&self) -> ImagePullPolicy {
+        let last = self.image.rsplit('/').next().unwrap_or(&self.image);
+        let moves = !last.contains('@') && (!last.contains(':') || last.ends_with(":latest"));
+        self.image_pull_policy.unwrap_or(if moves {
+            ImagePullPolicy::Always
+        } else {
+            ImagePullPolicy::IfNotPresent
+        })
+    }
+}
+
+/// Where the image comes from. Absent: Always for the tag `latest` or none, else IfNotPresent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ImagePullPolicy {
+    /// From the registry at each release, never from what a host has under the same name.
+    Always,
+    /// From the hosts when all of them have it and agree, else from the registry.
+    IfNotPresent,
+    /// From the hosts alone.
+    Never,
 }
 
 /// How traffic reaches the instances.

@@ -98,6 +98,21 @@ pub struct ReleaseImage {
     #[serde(default)]
     #[schemars(length(max = 1024), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["host"]))]
     pub hosts: Vec<HostImage>,
+    /// For an image that is pulled: where it is pulled from, without tag.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 512))]
+    pub repository: String,
+    /// For an image that is pulled: the digest that its registry confirmed when it was resolved.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 160))]
+    pub digest: String,
+}
+
+impl ReleaseImage {
+    /// `repository@digest` of an image that is pulled; nothing for one that exists only on the hosts.
+    pub fn pulled(&self) -> Option<String> {
+        (!self.digest.is_empty()).then(|| format!("{}@{}", self.repository, self.digest))
+    }
 }
 
 /// The ID of an image on one host. IDs differ between Engines.

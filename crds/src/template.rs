@@ -35,6 +35,12 @@ pub struct Template {
     #[serde(default = "default_grace")]
     #[schemars(range(min = 0, max = 86400))]
     pub termination_grace_period_seconds: u32,
+    /// Secrets of type kubernetes.io/dockerconfigjson with the credentials for the image's
+    /// registry. At most 16; of several that name it the first is used. They are read whenever the
+    /// registry is asked and are no part of the revision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub image_pull_secrets: Vec<PullSecretRef>,
     /// How much of an instance's output the Engine keeps.
     #[serde(default)]
     pub logging: Logging,
@@ -67,6 +73,7 @@ impl Default for Template {
             containers: default_containers(),
             volumes: Vec::new(),
             termination_grace_period_seconds: default_grace(),
+            image_pull_secrets: Vec::new(),
             logging: Logging::default(),
             init_containers: None,
             affinity: None,
@@ -80,6 +87,23 @@ impl Template {
     pub fn main(&self) -> Container {
         self.containers.first().cloned().unwrap_or_default()
     }
+
+    /// The part that a release keeps and a revision hashes: all but the pull secrets.
+    pub fn released(&self) -> Template {
+        Template {
+            image_pull_secrets: Vec::new(),
+            ..self.clone()
+        }
+    }
+}
+
+/// A Secret of type kubernetes.io/dockerconfigjson, in the pipeline's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PullSecretRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// An object of any shape, visible to rules.

@@ -27,6 +27,7 @@ pub mod images;
 pub mod logs;
 pub mod networks;
 pub mod outcome;
+pub mod pull;
 pub mod system;
 pub mod volumes;
 

@@ -1,4 +1,5 @@
-//! Long effects on hosts that a step starts and that show up in what is observed: stops.
+//! Long effects on hosts that a step starts and that show up in what is observed: stops here, [`pulls`] beside them, and
+//! [`resolutions`], questions that take as long.
 //!
 //! A stop takes as long as the application's grace. Waiting for it inside a step would make its
 //! pipeline deaf, so it goes on by itself; while it does, the container's facts say so and it is
@@ -11,6 +12,9 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use crate::docker::{Engine, Outcome, containers};
+
+pub mod pulls;
+pub mod resolutions;
 
 /// How long a step waits for a stop: most applications end well within, and the pass goes on
 /// without another look.

@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod operator;
 pub mod proxy_binary;
 pub mod proxy_client;
+pub mod registry;
 pub mod service;
 pub mod signals;
 pub mod signature;

@@ -9,6 +9,7 @@ mod embedded;
 mod heal;
 mod kill;
 mod ledger;
+mod registry;
 mod restarts;
 mod shop;
 mod story;

@@ -63,7 +63,7 @@ async fn a_missing_image_is_named_and_the_running_release_stays() {
         &world,
         ConditionType::Ready,
         ConditionStatus::False,
-        Reason::ImageMissing,
+        Reason::ImageNotFound,
     )
     .await;
     let message = message(&world, ConditionType::Ready).await;

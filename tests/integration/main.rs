@@ -6,6 +6,7 @@
 mod bad_input;
 mod flows;
 mod heal;
+mod registry;
 mod restart_anywhere;
 mod rollout;
 mod valid_again;

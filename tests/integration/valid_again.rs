@@ -237,7 +237,7 @@ fn found_out() -> Vec<(&'static str, Value, Reason)> {
         (
             "an image that is nowhere",
             shop("shop:9.9", 2),
-            Reason::ImageMissing,
+            Reason::ImageNotFound,
         ),
         (
             "a Secret that is nowhere",

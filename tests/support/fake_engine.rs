@@ -20,6 +20,7 @@ mod lifecycle;
 mod logs;
 mod networks;
 mod options;
+mod registry;
 mod reply;
 mod server;
 mod views;
@@ -38,7 +39,6 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use operator::docker::{ByteStream, Dialer};
-use serde_json::json;
 use tokio::io::DuplexStream;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
@@ -48,12 +48,13 @@ pub use daemon::Down;
 pub use execs::ExecIo;
 pub use faults::{Applied, Fault, Seen};
 pub use options::{EngineOptions, Generation};
+pub use registry::RegistryFault;
 pub use views::ContainerView;
 pub use world::{File, Phase};
 
 use clock::{Clock, Ids};
 use server::Client;
-use world::{Container, Files, Image, World};
+use world::{Container, Files, World};
 
 /// What a connection to the fake Engine holds.
 const BUFFER: usize = 64 << 10;
@@ -154,6 +155,8 @@ impl FakeEngine {
             containers: BTreeMap::new(),
             images: BTreeMap::new(),
             tags: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            registry: registry::Registry::default(),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             execs: BTreeMap::new(),
@@ -235,24 +238,8 @@ impl FakeEngine {
         changes: &[&str],
         files: BTreeMap<String, File>,
     ) {
-        let mut config = images::empty_config();
-        config.insert("Entrypoint".to_owned(), json!(["/testapp"]));
-        for change in changes {
-            images::apply_change(&mut config, change).expect("a change that an import takes");
-        }
         let mut world = self.shared.world();
-        let (id, layer) = (
-            format!("sha256:{}", world.ids.next()),
-            format!("sha256:{}", world.ids.next()),
-        );
-        let image = Image {
-            id,
-            created: world.clock.now(),
-            config,
-            layers: vec![layer],
-            files,
-            paths: None,
-        };
+        let image = world.make_image(changes, files);
         world.add_image(image, Some(reference));
         world
             .behaviours

@@ -16,6 +16,7 @@ pub mod picture;
 pub mod private_engine;
 pub mod program;
 pub mod proxies;
+pub mod registry;
 pub mod report;
 pub mod request;
 pub mod states;

@@ -20,6 +20,7 @@ mod moment;
 mod pass;
 mod placement;
 mod progress;
+mod pull;
 mod recover;
 mod rollout;
 mod routes;

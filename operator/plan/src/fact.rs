@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use crds::Reason;
 use crds::labels::Role;
 use crds::names::InstanceName;
 use jiff::Timestamp;
@@ -62,6 +63,8 @@ pub struct HostFacts {
     /// Image references that were looked up: their ID, or `None` when the host does not have them.
     /// Holds the retained tag of every kept release and the reference of the spec.
     pub images: Fact<BTreeMap<String, Option<String>>>,
+    /// Pulls for this pipeline, by `repository@digest`, that are under way or have failed.
+    pub pulls: BTreeMap<String, PullFacts>,
     /// Addresses that are free on the bridge and reserved for this pass, rising.
     pub addresses: Vec<Ipv4Addr>,
 }
@@ -119,6 +122,39 @@ pub struct ContainerFacts {
     pub readiness: Readiness,
     /// The last log lines of one that is not running; secrets are blacked out.
     pub log_tail: Vec<String>,
+}
+
+/// A pull that was begun here by this operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PullFacts {
+    /// It goes on.
+    UnderWay(PullProgress),
+    /// It failed and may be tried again.
+    Failed {
+        /// In one word.
+        reason: Reason,
+        /// What the Engine or the registry said.
+        message: String,
+        /// How often in a row.
+        attempts: u32,
+        /// When it failed last.
+        at: Timestamp,
+    },
+}
+
+/// How far a pull is. Renewed every few seconds, since whatever changes here is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullProgress {
+    /// Layers that the Engine has told of.
+    pub layers: u32,
+    /// Those that are complete.
+    pub layers_done: u32,
+    /// Bytes that have arrived.
+    pub bytes: u64,
+    /// Bytes of the layers of which the size is known.
+    pub total_bytes: u64,
+    /// When it last got further.
+    pub moved_at: Timestamp,
 }
 
 /// What a container is doing.

@@ -6,11 +6,13 @@
 //!
 //! * [`fact`]: what was observed, with unknown as a value of its own
 //! * [`step`]: one idempotent effect as data
+//! * [`registry`]: what the answers of a registry mean for the next try
 //! * [`docker_host`], [`deployment_pipeline`]: the decisions, one module per kind
 
 pub mod deployment_pipeline;
 pub mod docker_host;
 pub mod fact;
+pub mod registry;
 pub mod resources;
 pub mod step;
 

@@ -24,6 +24,19 @@ pub enum Step {
         /// `repository:tag`.
         tag: String,
     },
+    /// Begins to pull an image by the digest that its registry confirmed, with the pipeline's pull
+    /// secrets, and to keep it by a tag of ours. It goes on by itself and shows in the facts.
+    PullImage {
+        /// `repository@digest`.
+        image: String,
+        /// `repository:tag`.
+        tag: String,
+    },
+    /// Ends a pull that nobody waits for any more.
+    CancelPull {
+        /// `repository@digest`.
+        image: String,
+    },
     /// Takes a tag of ours away; the image goes with its last tag.
     UntagImage {
         /// `repository:tag`.
@@ -241,6 +254,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TagImage { image, tag } => write!(f, "tag image {} as {tag}", short(image)),
+            Self::PullImage { image, tag } => write!(f, "pull {image} as {tag}"),
+            Self::CancelPull { image } => write!(f, "cancel the pull of {image}"),
             Self::UntagImage { tag } => write!(f, "untag image {tag}"),
             Self::CreateContainer(spec) => write!(f, "create {} at {}", spec.name, spec.address),
             Self::StartContainer { name, .. } => write!(f, "start {name}"),

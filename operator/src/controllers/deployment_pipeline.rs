@@ -14,6 +14,8 @@ use crate::context::Context;
 use crate::driver::{Controller, Effect, ObserveError, RecordError, StepError};
 use crate::exec_probe::ExecProbes;
 use crate::jobs::Stops;
+use crate::jobs::pulls::Pulls;
+use crate::jobs::resolutions::Resolutions;
 
 mod act;
 mod container;
@@ -35,16 +37,22 @@ pub struct Pipelines {
     context: Arc<Context>,
     exec: ExecProbes,
     stops: Stops,
+    pulls: Pulls,
+    resolutions: Resolutions,
 }
 
 impl Pipelines {
     /// The controller, with no job under way.
     pub fn new(context: Arc<Context>) -> Self {
         let exec = ExecProbes::new(Arc::clone(&context.clock), context.wakes.clone());
+        let pulls = Pulls::new(Arc::clone(&context.clock), context.wakes.clone());
+        let resolutions = Resolutions::new(Arc::clone(&context.clock), context.wakes.clone());
         Self {
             context,
             exec,
             stops: Stops::default(),
+            pulls,
+            resolutions,
         }
     }
 }

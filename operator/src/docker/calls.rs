@@ -21,6 +21,11 @@ const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// Taking in an image: bounded by the Engine's disk, which may be slow.
 const LOAD: Duration = Duration::from_secs(300);
 
+/// A question that the Engine asks a registry for us: a token and a manifest.
+const REGISTRY: Duration = Duration::from_secs(30);
+/// A pull takes as long as it takes, but the Engine tells of it: after a minute without a byte it is stuck.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// One form of call: path template, deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
@@ -127,6 +132,14 @@ pub const IMAGE_LOAD: Call = change("load image", "POST /images/load", LOAD);
 /// Makes an image of one layer out of an archive of files.
 pub const IMAGE_IMPORT: Call = change("import image", "POST /images/create", LOAD);
 
+/// Asks an image's registry, through the Engine, which digest a tag has.
+pub const IMAGE_DIGEST: Call = Call {
+    deadline: REGISTRY,
+    ..read("ask the registry for", "GET /distribution/{name}/json")
+};
+/// Pulls an image from its registry; the deadline is for each silence in between.
+pub const IMAGE_PULL: Call = change("pull", "POST /images/create", SILENCE);
+
 /// All networks that carry given labels.
 pub const NETWORK_LIST: Call = read("list networks", "GET /networks");
 /// One network whole.
@@ -155,7 +168,7 @@ pub const VOLUME_CREATE: Call = change("create volume", "POST /volumes/create", 
 pub const VOLUME_REMOVE: Call = change("remove volume", "DELETE /volumes/{name}", CHANGE);
 
 /// The whole list, in the order of the design's map.
-pub const ALL: [&Call; 36] = [
+pub const ALL: [&Call; 38] = [
     &PING_ENGINE,
     &VERSION,
     &INFO,
@@ -182,6 +195,8 @@ pub const ALL: [&Call; 36] = [
     &IMAGE_REMOVE,
     &IMAGE_LOAD,
     &IMAGE_IMPORT,
+    &IMAGE_DIGEST,
+    &IMAGE_PULL,
     &NETWORK_LIST,
     &NETWORK_INSPECT,
     &NETWORK_CREATE,

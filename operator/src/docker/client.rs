@@ -41,6 +41,8 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// The content type of most bodies.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The header by which an Engine is told credentials for a registry.
+const REGISTRY_AUTH: header::HeaderName = header::HeaderName::from_static("x-registry-auth");
 /// The content type of archives.
 const TAR: HeaderValue = HeaderValue::from_static("application/x-tar");
 
@@ -51,6 +53,8 @@ pub(super) struct Ask {
     query: Vec<(&'static str, String)>,
     body: Bytes,
     content: HeaderValue,
+    /// Credentials for a registry.
+    auth: Option<HeaderValue>,
     deadline: Duration,
 }
 
@@ -63,6 +67,7 @@ impl Ask {
             query: Vec::new(),
             body: Bytes::new(),
             content: JSON,
+            auth: None,
             deadline: call.deadline,
         }
     }
@@ -96,6 +101,12 @@ impl Ask {
     pub(super) fn tar(mut self, body: Bytes) -> Ask {
         self.body = body;
         self.content = TAR;
+        self
+    }
+
+    /// Credentials for a registry, as [`REGISTRY_AUTH`] takes them.
+    pub(super) fn auth(mut self, auth: Option<HeaderValue>) -> Ask {
+        self.auth = auth;
         self
     }
 
@@ -184,6 +195,50 @@ impl Client {
         self.link.gate.run(effect, run).await
     }
 
+    /// Sends `ask` through the gate and hands each line of its answer to `hear`, up to the end or the first error. The
+    /// deadline is for each silence in between.
+    pub(super) async fn lines(
+        &self,
+        ask: Ask,
+        mut hear: impl FnMut(&[u8]) -> Result<(), Outcome> + Send + 'static,
+    ) -> Result<(), Outcome> {
+        let words = ask.words();
+        let request = self.request(&ask)?;
+        let link = Arc::clone(&self.link);
+        let silence = ask.deadline;
+        let run = async move {
+            let late = |_| timed_out(words.clone(), silence);
+            let head = async { accepted(&words, link.head(&words, request).await?).await };
+            let mut body = time::timeout(silence, head)
+                .await
+                .map_err(late)??
+                .into_body();
+            let mut buffer = BytesMut::new();
+            while let Some(frame) = time::timeout(silence, body.frame()).await.map_err(late)? {
+                let frame = frame.map_err(|error| cut_off(&words, &error))?;
+                buffer.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                    hear(buffer.split_to(end + 1).trim_ascii())?;
+                }
+                if buffer.len() > MAX_REFUSAL {
+                    let message = format!("a line is longer than {MAX_REFUSAL} bytes");
+                    return Err(Outcome::Unknown {
+                        call: words.clone(),
+                        cause: Cause::Unreadable,
+                        message,
+                    });
+                }
+            }
+            hear(buffer.trim_ascii())
+        };
+        let effect = Effect {
+            kind: EffectKind::Engine,
+            verb: ask.call.template.into(),
+            target: ask.target,
+        };
+        self.link.gate.run(effect, run).await
+    }
+
     /// As [`Client::send`], reading the answer as JSON.
     pub(super) async fn read<T: DeserializeOwned>(&self, ask: Ask) -> Result<T, Outcome> {
         let words = ask.words();
@@ -260,10 +315,14 @@ impl Client {
             self.prefix,
             calls::query(&ask.query)
         );
-        Request::builder()
+        let mut request = Request::builder()
             .method(ask.call.method())
             .uri(uri)
-            .header(header::CONTENT_TYPE, &ask.content)
+            .header(header::CONTENT_TYPE, &ask.content);
+        if let Some(auth) = &ask.auth {
+            request = request.header(REGISTRY_AUTH, auth);
+        }
+        request
             .body(Full::new(ask.body.clone()))
             .map_err(|_| misnamed())
     }

@@ -1,4 +1,5 @@
-//! Calls about images. Nothing here reaches a registry, and an image is removed only by one tag at a time.
+//! Calls about images on the Engine itself; what reaches a registry is in [`super::pull`]. An image is removed only by
+//! one tag at a time.
 
 use bollard::models::{ImageInspect, ImageSummary};
 use bytes::Bytes;
@@ -37,6 +38,12 @@ pub async fn tag(engine: &Engine, name: &str, repository: &str, tag: &str) -> Re
 /// missing tag is success. It is never forced.
 pub async fn untag(engine: &Engine, repository: &str, tag: &str) -> Result<(), Outcome> {
     let ask = Ask::new(&calls::IMAGE_REMOVE, format!("{repository}:{tag}"));
+    gone_is_success(engine.client.send(ask).await.map(drop))
+}
+
+/// Takes the name `repository@digest` away that a pull has left; the image stays, if a tag of it is there.
+pub async fn forget_digest(engine: &Engine, name: &str) -> Result<(), Outcome> {
+    let ask = Ask::new(&calls::IMAGE_REMOVE, name);
     gone_is_success(engine.client.send(ask).await.map(drop))
 }
 

@@ -6,6 +6,8 @@ use plan::{ApiStep, Step};
 pub(super) fn on_host(step: &Step) -> &'static str {
     match step {
         Step::TagImage { .. } => "TagImage",
+        Step::PullImage { .. } => "PullImage",
+        Step::CancelPull { .. } => "CancelPull",
         Step::UntagImage { .. } => "UntagImage",
         Step::CreateContainer(_) => "CreateContainer",
         Step::StartContainer { .. } => "StartContainer",

@@ -100,7 +100,7 @@ impl World {
         config
     }
 
-    /// The behaviour of a process of this image, under whichever of its tags it was scripted, in this environment.
+    /// The behaviour of a process of this image, under whichever of its tags or its id it was scripted, in this environment.
     fn behaviour(&self, reference: &str, env: &[String]) -> Behaviour {
         let reference = with_tag(reference);
         let image = self.tags.get(&reference);
@@ -109,6 +109,7 @@ impl World {
             .behaviours
             .get(&reference)
             .or_else(|| same.find_map(|(tag, _)| self.behaviours.get(tag)))
+            .or_else(|| self.behaviours.get(image?))
             .or_else(|| self.behaviours.get(repository(&reference)));
         scripted
             .cloned()

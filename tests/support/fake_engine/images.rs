@@ -1,5 +1,6 @@
-//! Images of the fake Engine: loaded, imported or scripted, never pulled. `RepoDigests` is empty on Engine 20.10 and
-//! names the image's own id on 29, whoever made it (F24); two imports of one archive have two ids (F23).
+//! Images of the fake Engine: loaded, imported, scripted, or pulled from the registry beside this file. `RepoDigests`
+//! shows on Engine 20.10 what was pulled alone, and on 29 the image's own id, whoever made it (F24); two imports of one
+//! archive have two ids (F23).
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -52,13 +53,14 @@ impl Image {
         repositories
             .into_iter()
             .map(|repository| format!("{repository}@{}", self.id))
+            .chain(world.digests_of(&self.id).into_iter().cloned())
             .collect()
     }
 
     fn summary(&self, world: &World) -> Value {
         let digests = match world.generation {
-            Generation::Engine20 => Value::Null,
-            Generation::Engine29 => json!(self.digests(world)),
+            Generation::Engine20 if world.digests_of(&self.id).is_empty() => Value::Null,
+            Generation::Engine20 | Generation::Engine29 => json!(self.digests(world)),
         };
         json!({
             "Containers": -1, "Created": self.created.as_second(), "Id": self.id, "Labels": labels_of(&self.config),
@@ -69,6 +71,23 @@ impl Image {
 }
 
 impl World {
+    /// An image of one layer, whose processes are scripted.
+    pub(super) fn make_image(&mut self, changes: &[&str], files: Files) -> Image {
+        let mut config = empty_config();
+        config.insert("Entrypoint".to_owned(), json!(["/testapp"]));
+        for change in changes {
+            apply_change(&mut config, change).expect("a change that an import takes");
+        }
+        Image {
+            id: format!("sha256:{}", self.ids.next()),
+            created: self.clock.now(),
+            config,
+            layers: vec![format!("sha256:{}", self.ids.next())],
+            files,
+            paths: None,
+        }
+    }
+
     /// Adds an image under a tag, which it takes from whoever has it.
     pub(super) fn add_image(&mut self, image: Image, reference: Option<&str>) {
         if let Some(reference) = reference {
@@ -131,6 +150,10 @@ pub(super) fn tag(shared: &Shared, asked: &Asked) -> Handled {
 /// `DELETE /images/{name}`, which takes one tag away, and the image with the last one.
 pub(super) fn remove(shared: &Shared, asked: &Asked) -> Handled {
     let mut world = shared.world();
+    if let Some(id) = world.digests.remove(&asked.target) {
+        world.tell("image", "untag", &id, &[("name", &id)]);
+        return Ok(json_reply(200, &json!([{ "Untagged": asked.target }])));
+    }
     let reference = with_tag(&asked.target);
     let id = world
         .tags
@@ -224,9 +247,6 @@ pub(super) fn load(shared: &Shared, asked: &Asked) -> Handled {
 
 /// `POST /images/create?fromSrc=-`.
 pub(super) fn import(shared: &Shared, asked: &Asked) -> Handled {
-    if asked.parameter("fromSrc") != "-" {
-        return Err(Refusal::new(500, "the fake Engine reaches no registry"));
-    }
     let (files, paths) =
         unpack_all(&asked.body, MAX_FILE).map_err(|error| Refusal::new(500, error.to_string()))?;
     let mut config = empty_config();

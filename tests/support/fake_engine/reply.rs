@@ -89,6 +89,8 @@ pub(super) struct Asked {
     pub(super) target: String,
     query: Vec<(String, String)>,
     pub(super) body: Bytes,
+    /// The header with credentials for a registry.
+    pub(super) registry_auth: Option<Vec<u8>>,
 }
 
 impl Asked {
@@ -106,6 +108,7 @@ impl Asked {
             target: decode(target),
             query,
             body,
+            registry_auth: None,
         }
     }
 

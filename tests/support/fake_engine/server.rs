@@ -26,7 +26,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::faults::{Applied, Fault, Seen};
 use super::reply::{Asked, Body, Handled, Refusal, bytes_reply, json_reply};
 use super::{
-    Shared, archive, containers, endings, events, execs, images, lifecycle, logs, networks, volumes,
+    Shared, archive, containers, endings, events, execs, images, lifecycle, logs, networks,
+    registry, volumes,
 };
 
 /// Who sends requests over a connection.
@@ -75,7 +76,11 @@ async fn receive(
         shared.world().unlisted.push(line);
         return Ok(Refusal::new(404, "page not found").reply());
     };
-    let asked = Asked::new(target, parts.uri.query().unwrap_or_default(), body);
+    let mut asked = Asked::new(target, parts.uri.query().unwrap_or_default(), body);
+    asked.registry_auth = parts
+        .headers
+        .get("x-registry-auth")
+        .map(|value| value.as_bytes().to_vec());
     let fault = match client {
         Client::Operator => shared.fault(&Seen {
             verb: call.template,
@@ -156,7 +161,8 @@ fn route(line: &str) -> Option<(&'static Call, &str)> {
             let (before, rest) = call.template.split_once('{')?;
             let (_, after) = rest.split_once('}')?;
             let target = line.strip_prefix(before)?.strip_suffix(after)?;
-            let nested = target.contains('/') && !call.template.contains(" /images/");
+            let named = [" /images/", " /distribution/"];
+            let nested = target.contains('/') && !named.iter().any(|at| call.template.contains(at));
             (!target.is_empty() && !nested).then_some((call, target))
         })
     };
@@ -196,7 +202,9 @@ async fn perform(
         "POST /images/{name}/tag" => images::tag(shared, asked),
         "DELETE /images/{name}" => images::remove(shared, asked),
         "POST /images/load" => images::load(shared, asked),
-        "POST /images/create" => images::import(shared, asked),
+        "POST /images/create" if asked.parameter("fromSrc") == "-" => images::import(shared, asked),
+        "POST /images/create" => registry::pull(shared, asked).await,
+        "GET /distribution/{name}/json" => registry::digest(shared, asked).await,
         "GET /networks" => networks::list(shared, asked),
         "GET /networks/{id}" => networks::inspect(shared, asked),
         "POST /networks/create" => networks::create(shared, asked),
@@ -228,6 +236,13 @@ impl Shared {
         match call.template {
             "POST /containers/create" => asked.parameter("name").to_owned(),
             "POST /networks/create" | "POST /volumes/create" => named("Name"),
+            "POST /images/create" if !asked.parameter("fromImage").is_empty() => {
+                format!(
+                    "{}@{}",
+                    asked.parameter("fromImage"),
+                    asked.parameter("tag")
+                )
+            }
             "POST /images/create" => {
                 format!("{}:{}", asked.parameter("repo"), asked.parameter("tag"))
             }

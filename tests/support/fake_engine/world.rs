@@ -16,6 +16,7 @@ use super::events::Events;
 use super::faults::Applied;
 use super::networks::Network;
 use super::options::Generation;
+use super::registry::Registry;
 use super::reply::Refusal;
 
 /// The most lines of a container's log that are kept.
@@ -48,6 +49,9 @@ pub(super) struct World {
     pub(super) images: BTreeMap<String, Image>,
     /// `repository:tag` to image id.
     pub(super) tags: BTreeMap<String, String>,
+    /// `repository@digest` to image id, of what was pulled by digest.
+    pub(super) digests: BTreeMap<String, String>,
+    pub(super) registry: Registry,
     pub(super) networks: BTreeMap<String, Network>,
     pub(super) volumes: BTreeMap<String, Volume>,
     pub(super) execs: BTreeMap<String, Exec>,
@@ -303,7 +307,8 @@ impl World {
     /// The image with this tag or id.
     pub(super) fn image(&self, reference: &str) -> Option<&Image> {
         let tag = with_tag(reference);
-        let id = self.tags.get(&tag).map_or(reference, String::as_str);
+        let named = self.tags.get(&tag).or_else(|| self.digests.get(reference));
+        let id = named.map_or(reference, String::as_str);
         self.images
             .get(id)
             .or_else(|| self.images.get(&format!("sha256:{reference}")))
@@ -315,6 +320,15 @@ impl World {
             .iter()
             .filter(|(_, tagged)| *tagged == id)
             .map(|(tag, _)| tag)
+            .collect()
+    }
+
+    /// The digests by which an image was pulled, with their repositories.
+    pub(super) fn digests_of(&self, id: &str) -> Vec<&String> {
+        self.digests
+            .iter()
+            .filter(|(_, pulled)| *pulled == id)
+            .map(|(name, _)| name)
             .collect()
     }
 

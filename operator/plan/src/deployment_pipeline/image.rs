@@ -11,6 +11,7 @@ use crds::names::{self, Revision};
 use crate::{Fact, Step};
 
 use super::pass::{Pass, name_of, namespace_of};
+use super::pull;
 
 /// The tag that keeps a revision's image on a host.
 pub(crate) fn tag(pass: &Pass<'_>, revision: &str) -> Option<String> {
@@ -75,7 +76,9 @@ pub(crate) fn is_everywhere(pass: &mut Pass<'_>, number: u64) -> bool {
         }
         if !has_tag(pass, &host, &revision) {
             everywhere = false;
-            if id_on(pass, number, &host).is_none() {
+            if let Some(trouble) = pull::trouble(pass, number, &host) {
+                pass.trouble(trouble.reason, trouble.message);
+            } else if id_on(pass, number, &host).is_none() {
                 let reference = reference(pass, number);
                 pass.trouble(
                     Reason::ImageMissing,
@@ -110,9 +113,20 @@ pub(crate) fn keep(pass: &Pass<'_>, number: u64, host: &str) -> Option<Step> {
     })
 }
 
-/// The image's ID on a host: as it was resolved, or as it is resolved now when it is the same.
-fn id_on(pass: &Pass<'_>, number: u64, host: &str) -> Option<String> {
+/// The image's ID on a host: as it was pulled for this or another release, as it was resolved, or as
+/// it is resolved now when it is the same.
+pub(crate) fn id_on(pass: &Pass<'_>, number: u64, host: &str) -> Option<String> {
     let image = &pass.releases.get(&number)?.spec.image;
+    if let Some(pulled) = image.pulled() {
+        let images = pass.host(host)?.images.known()?;
+        let others = pass.releases.values().map(|release| &release.spec);
+        let tags = others
+            .filter(|spec| spec.image.pulled().as_ref() == Some(&pulled))
+            .filter_map(|spec| tag(pass, &spec.revision));
+        return std::iter::once(pulled.clone())
+            .chain(tags)
+            .find_map(|name| images.get(&name)?.clone());
+    }
     let resolved = image.hosts.iter();
     let again = pass
         .observed

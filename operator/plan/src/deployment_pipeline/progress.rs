@@ -15,7 +15,7 @@ use super::pass::{Pass, Trouble, is_on};
 use super::rollout::{Facts, Next, Rest, next};
 use super::transition::{begin, end, enter, is_ended_by_hand};
 use super::trial::{self, Failure};
-use super::{moment, target, verbs, waits};
+use super::{moment, pull, target, verbs, waits};
 
 /// States that one pass may go through; more would be a circle.
 const MAX_TRANSITIONS: usize = 12;
@@ -165,9 +165,18 @@ pub(crate) fn late(pass: &mut Pass<'_>, number: u64) -> Option<Failure> {
     pass.wake_at(deadline);
     let state = pass.stages.get(&number)?.state;
     let limit = pass.pipeline.spec.strategy.progress_deadline_seconds;
+    // Why an image does not come is the cause, and in the record.
+    let cause = pass
+        .stages
+        .get(&number)
+        .filter(|stage| state == RolloutState::Preparing && !stage.message.is_empty());
+    let cause = cause.map_or_else(String::new, |stage| format!(": {}", stage.message));
     (deadline <= pass.now && state != RolloutState::Baking).then(|| Failure {
         reason: Reason::ProgressDeadlineExceeded,
-        message: format!("made no progress for {limit} s while {}", state.as_str()),
+        message: format!(
+            "made no progress for {limit} s while {}{cause}",
+            state.as_str()
+        ),
     })
 }
 
@@ -190,7 +199,7 @@ pub(crate) fn deadline(pass: &Pass<'_>, number: u64) -> Option<Timestamp> {
 /// Keeps the clocks of progress and of the unknown.
 fn account(pass: &mut Pass<'_>, number: u64, facts: Facts) {
     let now = moment::recorded(pass.now);
-    let progressed = has_progressed(pass);
+    let progressed = has_progressed(pass) || pulls_progress(pass, number);
     let stage = pass.stage_mut(number);
     if facts == Facts::Unknown {
         stage.unknown_since.get_or_insert(now);
@@ -209,6 +218,15 @@ fn account(pass: &mut Pass<'_>, number: u64, facts: Facts) {
     {
         pass.trouble(failure.reason, failure.message);
     }
+}
+
+/// True when more of the image has arrived since the last progress.
+fn pulls_progress(pass: &Pass<'_>, number: u64) -> bool {
+    pass.stages.get(&number).is_some_and(|stage| {
+        let since = stage.progress_at.as_ref();
+        stage.state == RolloutState::Preparing
+            && since.is_some_and(|since| pull::has_moved(pass, number, since.0))
+    })
 }
 
 /// True when an instance got further than the record says. Coming back after a crash is none.

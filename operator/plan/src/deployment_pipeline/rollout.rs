@@ -4,18 +4,18 @@
 //! [`Facts`] before. Invariant: every state but `Paused` has a way to an end, and nothing moves on
 //! what is unknown.
 //!
-//! | State | Unknown, Waiting | Lost | Failed | Superseded | Aborted | Abandoned | Held | Resumed: begun | Resumed: not begun | Met: old may leave | Met: new missing | Met: all out |
-//! |---|---|---|---|---|---|---|---|---|---|---|---|---|
-//! | Resolving | stay | stay | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Preparing | Preparing | Preparing |
-//! | Preparing | stay | stay | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Draining | Starting | Starting |
-//! | Starting | stay | stay | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Warming | Warming | Warming |
-//! | Warming | stay | stay | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Shifting | Shifting | Shifting |
-//! | Shifting | stay | Warming | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Draining | Draining | Draining |
-//! | Draining | stay | Warming | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | stay | Starting | Baking |
-//! | Baking | stay | Warming | RollingBack | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Draining | Warming | Finalizing |
-//! | Finalizing | stay | stay | stay | end Superseded | stay | stay | stay | stay | stay | end Succeeded | end Succeeded | end Succeeded |
-//! | RollingBack | stay | stay | Paused | end Superseded | end Aborted | end Aborted | stay | stay | stay | end RolledBack | end RolledBack | end RolledBack |
-//! | Paused | stay | stay | stay | end Superseded | RollingBack | end Aborted | stay | Warming | Resolving | RollingBack | RollingBack | RollingBack |
+//! | State | Unknown, Waiting | Lost | Failed | Refused | Superseded | Aborted | Abandoned | Held | Resumed: begun | Resumed: not begun | Met: old may leave | Met: new missing | Met: all out |
+//! |---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+//! | Resolving | stay | stay | RollingBack | end Failed | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Preparing | Preparing | Preparing |
+//! | Preparing | stay | stay | RollingBack | end Failed | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Draining | Starting | Starting |
+//! | Starting | stay | stay | RollingBack | stay | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Warming | Warming | Warming |
+//! | Warming | stay | stay | RollingBack | stay | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Shifting | Shifting | Shifting |
+//! | Shifting | stay | Warming | RollingBack | stay | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Draining | Draining | Draining |
+//! | Draining | stay | Warming | RollingBack | stay | end Superseded | RollingBack | end Aborted | Paused | stay | stay | stay | Starting | Baking |
+//! | Baking | stay | Warming | RollingBack | stay | end Superseded | RollingBack | end Aborted | Paused | stay | stay | Draining | Warming | Finalizing |
+//! | Finalizing | stay | stay | stay | stay | end Superseded | stay | stay | stay | stay | stay | end Succeeded | end Succeeded | end Succeeded |
+//! | RollingBack | stay | stay | Paused | stay | end Superseded | end Aborted | end Aborted | stay | stay | stay | end RolledBack | end RolledBack | end RolledBack |
+//! | Paused | stay | stay | stay | stay | end Superseded | RollingBack | end Aborted | stay | Warming | Resolving | RollingBack | RollingBack | RollingBack |
 //!
 //! A rollout that has ended is begun anew by a later `retryAt`, see [`reopens`]:
 //!
@@ -30,6 +30,8 @@
 //! `Failed` and `Aborted` are only ever said of a rollout that has a verified release to return to,
 //! `Abandoned` of one that has none. Of a rollback `Failed` means that the release to return to
 //! failed itself, and `Aborted` that the way back from what a person ended is done.
+//! `Refused` is said of a rollout that has touched nothing, where another release goes on without
+//! it.
 
 use crds::release::{Outcome, RolloutState};
 
@@ -44,6 +46,8 @@ pub(crate) enum Facts {
     Lost,
     /// An instance failed or the deadline passed.
     Failed,
+    /// It can never happen, and nothing was touched yet.
+    Refused,
     /// A newer release exists.
     Superseded,
     /// A person ended it, and there is a release to return to.
@@ -88,7 +92,8 @@ pub(crate) fn next(state: RolloutState, facts: Facts) -> Next {
     use RolloutState as S;
     match (state, facts) {
         (_, Facts::Superseded) => Next::End(Outcome::Superseded),
-        (_, Facts::Unknown | Facts::Waiting)
+        (S::Resolving | S::Preparing, Facts::Refused) => Next::End(Outcome::Failed),
+        (_, Facts::Unknown | Facts::Waiting | Facts::Refused)
         | (S::Resolving | S::Preparing | S::Starting | S::Warming, Facts::Lost)
         | (S::Finalizing | S::RollingBack | S::Paused, Facts::Lost | Facts::Held)
         | (S::Finalizing | S::Paused, Facts::Failed)

@@ -15,9 +15,9 @@ use crate::fact::{ContainerFacts, ContainerState, RestartPolicy};
 use crate::{Step, StepFailure};
 
 use super::instance::{After, Instance, Intent, Policy, Seen, Served};
-use super::pass::Pass;
+use super::pass::{Pass, Trouble};
 use super::steady::{self, Restarts};
-use super::{container, deletion, drain, image, routes as sections, upkeep};
+use super::{container, deletion, drain, image, pull, routes as sections, upkeep};
 
 /// The steps of one host, in the order of their doing.
 #[derive(Default)]
@@ -135,6 +135,7 @@ pub(crate) fn dismantle(pass: &mut Pass<'_>) -> BTreeMap<String, Vec<Step>> {
         }
         steps.push.extend(deletion::drop_section(pass, &host));
         steps.upkeep.extend(upkeep::leftovers(pass, &host));
+        steps.upkeep.extend(pull::cancel(pass, &host, &[]));
         let steps = steps.into_steps(&pass.observed.failures, &host);
         if !steps.is_empty() {
             hosts.insert(host, steps);
@@ -207,12 +208,14 @@ fn create(pass: &mut Pass<'_>, index: usize, steps: &mut Ordered) {
         .owner(&revision)
         .and_then(|number| image::keep(pass, number, &host));
     if !tagged && tag.is_none() {
-        pass.trouble(
-            Reason::ImageMissing,
-            format!(
-                "host {host} does not have the image of revision {revision} any more; load it there"
-            ),
-        );
+        let number = pass.owner(&revision);
+        let trouble = number
+            .and_then(|number| pull::trouble(pass, number, &host))
+            .unwrap_or_else(|| Trouble {
+                reason: Reason::ImageMissing,
+                message: format!("host {host} does not have the image of revision {revision} any more; load it there"),
+            });
+        pass.trouble(trouble.reason, trouble.message);
         return;
     }
     // It is created from its release's own tag, as soon as that was seen.

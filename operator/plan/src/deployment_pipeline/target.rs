@@ -113,7 +113,9 @@ fn declared(pass: &Pass<'_>) -> Change {
     let reason = match current {
         None => CauseReason::Created,
         Some(current) if current.image.reference != spec.source.image => CauseReason::ImageChanged,
-        Some(current) if current.template != spec.template => CauseReason::TemplateChanged,
+        Some(current) if current.template.released() != spec.template.released() => {
+            CauseReason::TemplateChanged
+        }
         Some(current) => match &target.config {
             Err(unresolved) => return Change::Pending(unresolved.clone()),
             Ok(config) if !same(config, &current.config) => CauseReason::ConfigChanged,
@@ -135,7 +137,7 @@ fn declared(pass: &Pass<'_>) -> Change {
         number: next_number(pass),
         revision,
         image,
-        template: spec.template.clone(),
+        template: spec.template.released(),
         config,
         cause: Cause {
             reason,

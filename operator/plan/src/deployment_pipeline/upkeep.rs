@@ -7,11 +7,11 @@ use crds::Reason;
 
 use crate::Step;
 
-use super::image;
 use super::instance::Intent;
 use super::pass::Pass;
+use super::{image, pull};
 
-/// Tags the images of what comes out or runs here, where the tag is missing.
+/// Pulls and tags the images of what comes out or runs here, where they are missing.
 pub(crate) fn keep_images(pass: &mut Pass<'_>, host: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let comes = pass
@@ -23,14 +23,16 @@ pub(crate) fn keep_images(pass: &mut Pass<'_>, host: &str) -> Vec<Step> {
             .iter()
             .any(|i| i.host == host && Some(i.revision()) == revision && !i.forgotten)
     });
-    for number in [comes, runs].into_iter().flatten() {
-        let step = image::keep(pass, number, host);
+    let wanted: Vec<u64> = [comes, runs].into_iter().flatten().collect();
+    for number in &wanted {
+        let step = pull::step(pass, *number, host).or_else(|| image::keep(pass, *number, host));
         if let Some(step) = step
             && !steps.contains(&step)
         {
             steps.push(step);
         }
     }
+    steps.extend(pull::cancel(pass, host, &wanted));
     if let Some(number) = runs {
         let failed = image::keep(pass, number, host).is_none_or(|step| {
             pass.observed
@@ -44,9 +46,13 @@ pub(crate) fn keep_images(pass: &mut Pass<'_>, host: &str) -> Vec<Step> {
             .is_some_and(|facts| facts.images.known().is_some());
         if failed && known && !image::has_tag(pass, host, &revision) {
             let release = pass.release_name(number);
+            let remedy = pull::trouble(pass, number, host).map_or_else(
+                || "load the image there again".to_owned(),
+                |trouble| trouble.message,
+            );
             pass.trouble(
                 Reason::RollbackUnavailable,
-                format!("host {host} does not have the image of {release} any more: a rollback to it would fail; load the image there again"),
+                format!("host {host} does not have the image of {release} any more: a rollback to it would fail; {remedy}"),
             );
         }
     }

@@ -10,7 +10,7 @@ use super::intents;
 use super::members::{has_begun, in_use, members, wanted_slots};
 use super::pass::Pass;
 use super::rollout::{Facts, Rest};
-use super::{image, moment, placement, progress, routes as sections, trial};
+use super::{image, moment, placement, progress, pull, routes as sections, trial};
 
 /// Preparing: what is of neither the stable nor the new revision is gone, and every host has
 /// network and image.
@@ -24,7 +24,11 @@ pub(crate) fn prepared(pass: &mut Pass<'_>, number: u64, target: &str) -> Facts 
         });
     // A stable release that fails itself must not keep its fix from coming out.
     let protects = between && !stable_has_failed(pass) && !stable_is_unfit(pass);
-    if protects || !image::is_everywhere(pass, number) {
+    let everywhere = image::is_everywhere(pass, number);
+    if !everywhere && pull_is_refused(pass, number) {
+        return Facts::Refused;
+    }
+    if protects || !everywhere {
         return Facts::Waiting;
     }
     if pass.limits.replicas > 0 && image::hosts(pass).is_empty() {
@@ -40,6 +44,22 @@ pub(crate) fn prepared(pass: &mut Pass<'_>, number: u64, target: &str) -> Facts 
         Rest::Add
     };
     Facts::Met(rest)
+}
+
+/// Keeps how the pulls go in the Release's own message. True: a registry said no, and there is a
+/// release that goes on without this one.
+fn pull_is_refused(pass: &mut Pass<'_>, number: u64) -> bool {
+    let refused = pull::refused(pass, number);
+    let first = || {
+        image::hosts(pass)
+            .iter()
+            .find_map(|host| pull::trouble(pass, number, host))
+    };
+    let told = refused.clone().or_else(first);
+    let stage = pass.stage_mut(number);
+    stage.reason = told.as_ref().map(|trouble| trouble.reason);
+    stage.message = crds::condition::bounded(told.map(|t| t.message).unwrap_or_default());
+    refused.is_some() && progress::has_return(pass, number)
 }
 
 /// Starting: everything there is room for was started.

@@ -170,6 +170,11 @@ impl World {
             Step::TagImage { image, tag } => {
                 self.host(host).images.insert(tag.clone(), image.clone());
             }
+            Step::PullImage { image, tag } => {
+                let refusal = self.registry;
+                self.host(host).pull(image, tag, now, refusal);
+            }
+            Step::CancelPull { image } => self.host(host).cancel_pull(image),
             Step::UntagImage { tag } => {
                 self.host(host).images.remove(tag);
             }

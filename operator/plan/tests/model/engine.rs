@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use crds::Reason;
 use crds::names::InstanceName;
 use jiff::Timestamp;
-use plan::fact::{ContainerState, RestartPolicy};
+use plan::fact::{ContainerState, PullFacts, PullProgress, RestartPolicy};
 use plan::resources::Resources;
 use routes::{InstanceState, Section};
 
 use crate::app::{App, later, millis};
+
+/// Milliseconds that a pull takes.
+const PULL_MILLIS: i64 = 3000;
 
 /// A host.
 #[derive(Clone, Debug)]
@@ -24,10 +28,22 @@ pub struct Host {
     /// Foreign endpoints on the namespace's network, with their addresses.
     pub intruders: BTreeMap<String, Ipv4Addr>,
     pub images: BTreeMap<String, String>,
+    /// What became of pulls, by `repository@digest`.
+    pub pulls: BTreeMap<String, PullFacts>,
+    /// When each pull that is under way ends, how, and as which tag.
+    pub arrivals: BTreeMap<String, Arrival>,
     pub section: Option<Section>,
     pub version: u64,
     /// When each entry of the section got the state that it has, by name.
     pub entered: BTreeMap<String, (InstanceState, String, Timestamp)>,
+}
+
+/// The end of a pull.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub at: Timestamp,
+    pub refusal: Option<Reason>,
+    pub tag: String,
 }
 
 /// A container of ours.
@@ -68,6 +84,8 @@ impl Host {
             foreign: BTreeMap::new(),
             intruders: BTreeMap::new(),
             images: BTreeMap::new(),
+            pulls: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
             section: None,
             version: 0,
             entered: BTreeMap::new(),
@@ -79,6 +97,62 @@ impl Host {
         for container in self.containers.values_mut() {
             container.settle(now);
         }
+        self.arrive(now);
+    }
+
+    /// Ends the pulls that are over.
+    fn arrive(&mut self, now: Timestamp) {
+        let over = self.arrivals.iter().find(|(_, arrival)| arrival.at <= now);
+        let Some((image, Arrival { at, refusal, tag })) =
+            over.map(|(image, arrival)| (image.clone(), arrival.clone()))
+        else {
+            return;
+        };
+        self.arrivals.remove(&image);
+        let attempts = match self.pulls.remove(&image) {
+            Some(PullFacts::Failed { attempts, .. }) => attempts,
+            Some(PullFacts::UnderWay(progress)) => progress.layers_done,
+            None => 0,
+        };
+        match refusal {
+            None => _ = self.images.insert(tag, format!("sha256:{image}")),
+            Some(reason) => {
+                let failed = PullFacts::Failed {
+                    reason,
+                    message: "the registry says no".to_owned(),
+                    attempts: attempts + 1,
+                    at,
+                };
+                self.pulls.insert(image, failed);
+            }
+        }
+        self.arrive(now);
+    }
+
+    /// Gives a pull up.
+    pub fn cancel_pull(&mut self, image: &str) {
+        self.pulls.remove(image);
+        self.arrivals.remove(image);
+    }
+
+    /// Begins a pull. How often it failed before is kept in its progress.
+    pub fn pull(&mut self, image: &str, tag: &str, now: Timestamp, refusal: Option<Reason>) {
+        let (at, tag) = (later(now, PULL_MILLIS), tag.to_owned());
+        let before = match self.pulls.get(image) {
+            Some(PullFacts::Failed { attempts, .. }) => *attempts,
+            Some(PullFacts::UnderWay(_)) | None => 0,
+        };
+        let progress = PullProgress {
+            layers: before,
+            layers_done: before,
+            bytes: 0,
+            total_bytes: 0,
+            moved_at: now,
+        };
+        self.pulls
+            .insert(image.to_owned(), PullFacts::UnderWay(progress));
+        self.arrivals
+            .insert(image.to_owned(), Arrival { at, refusal, tag });
     }
 
     /// The next moment at which something happens by itself.
@@ -95,7 +169,12 @@ impl Host {
                     .find(|c| c.instance.to_string() == *name)?;
                 Some(later(*since, busy.app.busy_for))
             });
-        containers.chain(flights).filter(|at| *at > now).min()
+        let arrivals = self.arrivals.values().map(|arrival| arrival.at);
+        containers
+            .chain(flights)
+            .chain(arrivals)
+            .filter(|at| *at > now)
+            .min()
     }
 
     /// Requests in flight of a container.

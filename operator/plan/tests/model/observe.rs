@@ -58,6 +58,7 @@ impl World {
                 foreign: BTreeMap::new(),
                 proxy,
                 images: Fact::Unknown(away()),
+                pulls: BTreeMap::new(),
                 addresses: Vec::new(),
             };
         }
@@ -79,6 +80,7 @@ impl World {
             foreign: host.foreign.clone(),
             proxy,
             images: Fact::Known(self.images(host)),
+            pulls: host.pulls.clone(),
             addresses: self.addresses(name, host),
         }
     }
@@ -194,6 +196,16 @@ impl World {
                 message: format!("no host has the image {reference}; load it with docker load"),
                 unknown: false,
             })
+        } else if let Some((repository, _)) = reference
+            .rsplit_once(':')
+            .filter(|_| reference.starts_with("registry/"))
+        {
+            Ok(ReleaseImage {
+                reference: reference.clone(),
+                repository: repository.to_owned(),
+                digest: format!("sha256:{content}"),
+                ..ReleaseImage::default()
+            })
         } else {
             Ok(ReleaseImage {
                 reference: reference.clone(),
@@ -206,6 +218,7 @@ impl World {
                         id: format!("sha256:{content}"),
                     })
                     .collect(),
+                ..ReleaseImage::default()
             })
         };
         let config: Vec<ConfigRef> = self

@@ -413,3 +413,70 @@ fn an_orphaned_pipeline_leaves_everything_running() {
     assert!(world.pipeline.is_none());
     assert_eq!(world.hosts["a"].answering(world.now).len(), 2);
 }
+
+#[test]
+fn an_image_comes_from_its_registry_to_every_host_before_anything_is_touched() {
+    let mut world = installed(&["a", "b"], 2);
+    world.release("registry/shop:2", App::good());
+    assert!(world.rest(120), "{}", world.trace());
+    world.assert_at_rest();
+    assert_eq!(world.summary(), "Serving shop-2");
+    let line = |what: &str| {
+        let at = world.done.iter().rposition(|done| done.starts_with(what));
+        at.unwrap_or_else(|| panic!("no {what}\n{}", world.trace()))
+    };
+    let first = |what: &str| world.done.iter().position(|done| done.starts_with(what));
+    let created = first("create default.shop").map(|_| line("create default.shop"));
+    assert!(created.is_some_and(|created| line("pull registry/shop@") < created));
+}
+
+#[test]
+fn a_registry_that_is_away_for_a_while_delays_a_release_and_one_that_refuses_ends_it() {
+    let mut world = installed(&["a"], 2);
+    world.registry = Some(crds::Reason::RegistryFailing);
+    world.release("registry/shop:2", App::good());
+    world.until("three tries", |world| {
+        world
+            .done
+            .iter()
+            .filter(|done| done.starts_with("pull "))
+            .count()
+            == 3
+    });
+    assert_eq!(world.answering(), 2, "{}", world.trace());
+    world.registry = None;
+    assert!(world.rest(200), "{}", world.trace());
+    assert_eq!(outcome(&world, "shop-2"), Some(Outcome::Succeeded));
+
+    world.registry = Some(crds::Reason::ImageAccessDenied);
+    world.release("registry/shop:3", App::good());
+    assert!(world.rest(200), "{}", world.trace());
+    world.assert_at_rest();
+    assert_eq!(
+        outcome(&world, "shop-3"),
+        Some(Outcome::Failed),
+        "{}",
+        world.trace()
+    );
+    assert_eq!(world.answering(), 2);
+    assert_eq!(
+        condition(&world, ConditionType::Stalled),
+        ConditionStatus::True
+    );
+}
+
+#[test]
+fn with_nothing_to_go_on_with_a_refusal_ends_nothing() {
+    let mut world = World::new(&["a"], 1);
+    world.registry = Some(crds::Reason::ImageAccessDenied);
+    world.release("registry/shop:1", App::good());
+    world.until("it is stalled", |world| {
+        let status = world.pipeline.as_ref().and_then(|p| p.status.as_ref());
+        status.is_some_and(|status| !status.conditions.is_empty())
+            && condition(world, ConditionType::Stalled) == ConditionStatus::True
+    });
+    assert_eq!(outcome(&world, "shop-1"), None);
+    world.registry = None;
+    assert!(world.rest(600), "{}", world.trace());
+    assert_eq!(world.summary(), "Serving shop-1");
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::deployment_pipeline::RollbackTo;
-use crds::{DeploymentPipeline, Release};
+use crds::{DeploymentPipeline, Reason, Release};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use plan::deployment_pipeline::{Record, decide};
@@ -28,6 +28,9 @@ pub struct World {
     /// What the application of an image reference does.
     pub apps: BTreeMap<String, App>,
     pub failures: Vec<StepFailure>,
+    /// Why the registry gives no image out; `None` while it does. Images whose reference begins with
+    /// `registry/` come from there.
+    pub registry: Option<Reason>,
     /// Every step that was done, as text.
     pub done: Vec<String>,
     /// Every Event.
@@ -77,6 +80,7 @@ impl World {
                 .collect(),
             apps: BTreeMap::new(),
             failures: Vec::new(),
+            registry: None,
             done: Vec::new(),
             events: Vec::new(),
             broken: Vec::new(),

@@ -268,3 +268,36 @@ fn one_that_was_disconnected_loses_its_traffic_at_once() {
          create a.0-2 at 10.210.0.50 on h1",
     );
 }
+
+#[test]
+fn an_image_from_a_registry_is_pulled_by_digest_and_again_when_the_pause_is_over() {
+    let world = |host: &str| {
+        format!(
+            "want b registry \n release 1 a Finalizing Succeeded verified \n release 2 b Preparing \n host h1 {host}
+             h1 a.0-1 running always ready@50 old routed =Serving"
+        )
+    };
+    let pull = "pull r.test/shop@sha256:bbbbbbbbbb as mooring/default/shop:b on h1";
+    check(&world(""), pull);
+    check(&world("pulling"), "");
+    // Five seconds after the first failure, a minute after a 429; it is the hundredth second now.
+    check(&world("RegistryFailing@96"), "");
+    check(&world("RegistryFailing@95"), pull);
+    check(&world("RegistryRateLimited@95"), "");
+    check(&world("RegistryRateLimited@40"), pull);
+}
+
+#[test]
+fn a_pull_that_no_release_waits_for_is_cancelled() {
+    check(
+        "want b registry \n release 1 a Finalizing Succeeded verified \n host h1 pulling
+         h1 a.0-1 running always ready@50 old routed =Serving",
+        "create release shop-2: shop:b as b",
+    );
+    check(
+        "want b registry deleted \n release 1 a Finalizing Succeeded verified \n host h1 pulling untagged
+         h1 a.0-1 exited =Draining",
+        "remove a.0-1 on h1
+         cancel the pull of r.test/shop@sha256:bbbbbbbbbb on h1",
+    );
+}

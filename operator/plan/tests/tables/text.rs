@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use crds::deployment_pipeline::ImagePullPolicy;
 use crds::labels::Role;
 use crds::names::InstanceName;
 use crds::release::{
@@ -25,7 +26,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use plan::deployment_pipeline::{Observed, Record, Target, decide};
 use plan::fact::{
-    ContainerFacts, ContainerState, HostFacts, NetworkFacts, ProxyFacts, Readiness, RestartPolicy,
+    ContainerFacts, ContainerState, HostFacts, NetworkFacts, ProxyFacts, PullFacts, PullProgress,
+    Readiness, RestartPolicy,
 };
 use plan::resources::Resources;
 use plan::{Fact, Plan};
@@ -133,6 +135,8 @@ fn spec(pipeline: &mut DeploymentPipeline, words: &[&str]) {
             "new" => pipeline.metadata.finalizers = None,
             "deleted" => pipeline.metadata.deletion_timestamp = Some(Time(at(NOW))),
             "worker" => pipeline.spec.traffic = None,
+            // The images are from a registry, and the wanted one is on no host.
+            "registry" => pipeline.spec.source.image_pull_policy = Some(ImagePullPolicy::Always),
             other => panic!("unknown setting {other}"),
         }
     }
@@ -149,6 +153,7 @@ fn image(letter: &str, hosts: &[String]) -> ReleaseImage {
                 id: format!("sha256:{}", letter.repeat(64)),
             })
             .collect(),
+        ..ReleaseImage::default()
     }
 }
 
@@ -227,6 +232,11 @@ fn host(words: &[&str]) -> HostFacts {
             })
         },
         // What `untagged` says is carried by an empty reference until the Releases are known.
+        pulls: words
+            .iter()
+            .filter_map(|word| pull(word))
+            .map(|facts| (String::new(), facts))
+            .collect(),
         images: Fact::Known(
             has("untagged")
                 .then(|| (String::new(), None))
@@ -237,6 +247,27 @@ fn host(words: &[&str]) -> HostFacts {
             .map(|last| Ipv4Addr::new(10, 210, 0, last))
             .collect(),
     }
+}
+
+/// What became of the pull of the wanted image: `pulling`, or why and when it failed, such as
+/// `RegistryFailing@98`. `finish` gives it its name.
+fn pull(word: &str) -> Option<PullFacts> {
+    if word == "pulling" {
+        return Some(PullFacts::UnderWay(PullProgress {
+            layers: 3,
+            layers_done: 1,
+            bytes: 1_250_000,
+            total_bytes: 4_000_000,
+            moved_at: at(98),
+        }));
+    }
+    let (reason, second) = word.split_once('@')?;
+    Some(PullFacts::Failed {
+        reason: serde_json::from_value(json!(reason)).unwrap(),
+        message: "the registry says no".to_owned(),
+        attempts: 1,
+        at: at(second.parse().unwrap()),
+    })
 }
 
 fn name(tail: &str) -> InstanceName {
@@ -417,7 +448,25 @@ fn finish(pipeline: &mut DeploymentPipeline, observed: &mut Observed, want: &str
         let letter = release.spec.revision[..1].to_owned();
         release.spec.image = image(&letter, &hosts);
     }
+    let pulled = ReleaseImage {
+        repository: "r.test/shop".to_owned(),
+        digest: format!("sha256:{}", want.repeat(64)),
+        reference: format!("shop:{want}"),
+        ..ReleaseImage::default()
+    };
+    let is_pulled = pipeline.spec.source.image_pull_policy.is_some();
+    if is_pulled {
+        observed.target.image = Ok(pulled.clone());
+        let wanted = observed
+            .releases
+            .iter_mut()
+            .filter(|release| release.spec.revision == revision(want));
+        wanted.for_each(|release| release.spec.image = pulled.clone());
+    }
     for facts in observed.hosts.values_mut() {
+        if let Some(pull) = facts.pulls.remove("") {
+            facts.pulls.insert(pulled.pulled().unwrap(), pull);
+        }
         let Fact::Known(images) = &mut facts.images else {
             continue;
         };
@@ -426,6 +475,10 @@ fn finish(pipeline: &mut DeploymentPipeline, observed: &mut Observed, want: &str
                 let tag = format!("mooring/default/shop:{}", release.spec.revision);
                 images.insert(tag, Some("sha256:1".to_owned()));
             }
+        }
+        if is_pulled {
+            let tag = format!("mooring/default/shop:{}", revision(want));
+            images.insert(tag, None);
         }
     }
 }

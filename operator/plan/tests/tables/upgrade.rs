@@ -90,6 +90,7 @@ fn what_the_first_build_left_is_as_declared() {
         containers: Fact::Known(containers),
         leftovers: BTreeSet::new(),
         foreign: BTreeMap::new(),
+        pulls: BTreeMap::new(),
         proxy: Fact::Known(ProxyFacts {
             section: Some(section),
             persisted: true,

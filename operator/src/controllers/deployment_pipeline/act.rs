@@ -1,5 +1,6 @@
 //! Carries out one step of a pipeline's plan: an exhaustive match, and nothing else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::RestartPolicyNameEnum;
@@ -12,9 +13,13 @@ use plan::step::{ApiStep, Step};
 use super::observe::Seen;
 use super::{Pipelines, create, start};
 use crate::api;
-use crate::docker::{containers, images};
+use crate::docker::{Engine, containers, images};
 use crate::driver::StepError;
+use crate::hosts::Host;
+use crate::jobs::pulls::Pull;
+use crate::registry::credentials::PullSecrets;
 use crate::snapshot::Snapshots;
+use crate::wakes::ObjectKey;
 
 /// One step on the API.
 pub(super) async fn on_api(
@@ -103,13 +108,11 @@ pub(super) async fn on_host(
         .ok_or_else(|| StepError::transient(format!("host {host} is not connected")))?;
     let engine = host.engine().await?;
     match step {
-        Step::TagImage { image, tag } => {
-            let (repository, tag) = split_tag(tag);
-            Ok(images::tag(&engine, image, repository, tag).await?)
-        }
-        Step::UntagImage { tag } => {
-            let (repository, tag) = split_tag(tag);
-            Ok(images::untag(&engine, repository, tag).await?)
+        Step::TagImage { .. }
+        | Step::PullImage { .. }
+        | Step::CancelPull { .. }
+        | Step::UntagImage { .. } => {
+            on_images(pipelines, pipeline, seen, &host, &engine, step).await
         }
         Step::CreateContainer(spec) => {
             create::create(context, &host, &engine, pipeline, spec).await
@@ -144,14 +147,16 @@ pub(super) async fn on_host(
         Step::RenameContainer { id, to, .. } => Ok(containers::rename(&engine, id, to).await?),
         Step::RemoveContainer { id, name } => create::remove(context, &engine, id, name).await,
         Step::RemoveLeftovers { name } => create::remove_leftovers(context, &engine, name).await,
-        Step::PushSection { expect, section } => {
-            host.proxy.push(*expect, (**section).clone()).await?;
-            Ok(())
-        }
-        Step::DropSection { key, expect } => {
-            host.proxy.drop_section(key.clone(), *expect).await?;
-            Ok(())
-        }
+        Step::PushSection { expect, section } => Ok(host
+            .proxy
+            .push(*expect, (**section).clone())
+            .await
+            .map(drop)?),
+        Step::DropSection { key, expect } => Ok(host
+            .proxy
+            .drop_section(key.clone(), *expect)
+            .await
+            .map(drop)?),
         Step::CreateBridge { .. }
         | Step::RemoveBridge { .. }
         | Step::CreateProxyVolume
@@ -160,9 +165,57 @@ pub(super) async fn on_host(
         | Step::WriteClaim { .. }
         | Step::StartProxy { .. }
         | Step::ClaimProxy
-        | Step::RemoveProxyVolume => Err(StepError::refused(format!(
-            "a pipeline does not {step}: that is its host's"
-        ))),
+        | Step::RemoveProxyVolume => Err(of_the_host(step)),
+    }
+}
+
+fn of_the_host(step: &Step) -> StepError {
+    StepError::refused(format!("a pipeline does not {step}: that is its host's"))
+}
+
+/// One step on an image.
+async fn on_images(
+    pipelines: &Pipelines,
+    pipeline: &DeploymentPipeline,
+    seen: &Seen,
+    host: &Arc<Host>,
+    engine: &Engine,
+    step: &Step,
+) -> Result<(), StepError> {
+    match step {
+        Step::TagImage { image, tag } => {
+            let (repository, tag) = split_tag(tag);
+            Ok(images::tag(engine, image, repository, tag).await?)
+        }
+        Step::PullImage { image, tag } => {
+            let secrets = PullSecrets::of_pipeline(&pipelines.context.client, pipeline).await?;
+            let pull = Pull::new(
+                object_key(pipeline),
+                host,
+                image,
+                split_tag(tag),
+                seen.chance,
+            );
+            pipelines.pulls.begin(pull, &secrets).await;
+            Ok(())
+        }
+        Step::CancelPull { image } => {
+            let key = object_key(pipeline);
+            pipelines.pulls.cancel(&key, &host.name, image);
+            Ok(())
+        }
+        Step::UntagImage { tag } => {
+            let (repository, tag) = split_tag(tag);
+            Ok(images::untag(engine, repository, tag).await?)
+        }
+        _ => Err(of_the_host(step)),
+    }
+}
+
+fn object_key(pipeline: &DeploymentPipeline) -> ObjectKey {
+    ObjectKey {
+        namespace: pipeline.namespace(),
+        name: pipeline.name_any(),
     }
 }
 

@@ -28,6 +28,7 @@ use crate::docker::{Outcome, containers, images, networks, volumes};
 use crate::driver::ObserveError;
 use crate::hosts::Host;
 use crate::image;
+use crate::registry::credentials::PullSecrets;
 use crate::signature::{self, ObjectKind};
 use crate::wakes::ObjectKey;
 
@@ -37,6 +38,8 @@ pub struct Seen {
     pub observed: Observed,
     /// Every Release of the pipeline, for steps that name one.
     pub releases: BTreeMap<String, Release>,
+    /// The chance that pulls of this pass belong to: see [`Look::chance`].
+    pub chance: u64,
     /// Keeps the addresses in `observed` from everybody else until the pass is over.
     _reservations: Vec<Reservation>,
 }
@@ -50,6 +53,10 @@ pub(super) struct Look<'a> {
     pub name: String,
     /// Releases of this pipeline.
     pub releases: Vec<Release>,
+    /// What its image's registry is shown.
+    pub pull_secrets: PullSecrets,
+    /// A number that another spec or other credentials change: with it a registry gets a new chance.
+    pub chance: u64,
     /// Addresses of instances in any Release of the namespace, by host.
     pub recorded: BTreeMap<String, BTreeSet<Ipv4Addr>>,
     /// Tells the facts read here from what is done meanwhile.
@@ -81,6 +88,7 @@ pub(super) async fn observe(
     let declared = Api::<DockerHost>::all(context.client.clone())
         .list(&ListParams::default())
         .await?;
+    let pull_secrets = PullSecrets::of_pipeline(&context.client, pipeline).await?;
     let look = Look {
         context,
         pipelines,
@@ -88,6 +96,8 @@ pub(super) async fn observe(
         namespace,
         name,
         releases,
+        chance: pull_secrets.chance(pipeline),
+        pull_secrets,
         recorded,
         reading,
     };
@@ -127,6 +137,7 @@ pub(super) async fn observe(
             failures,
         },
         releases: by_name,
+        chance: look.chance,
         _reservations: reservations,
     })
 }
@@ -167,6 +178,7 @@ impl Look<'_> {
             foreign: BTreeMap::new(),
             proxy: Fact::Unknown(String::new()),
             images: Fact::Unknown(String::new()),
+            pulls: self.pipelines.pulls.of(&self.key(), &name, self.chance),
             addresses: Vec::new(),
         };
         let Some(host) = self.context.hosts.get(&name) else {
@@ -354,10 +366,8 @@ impl Look<'_> {
         let known: BTreeMap<&str, &str> = listed
             .iter()
             .flat_map(|image| {
-                image
-                    .repo_tags
-                    .iter()
-                    .map(|tag| (tag.as_str(), image.id.as_str()))
+                let names = image.repo_tags.iter().chain(&image.repo_digests);
+                names.map(|name| (name.as_str(), image.id.as_str()))
             })
             .collect();
         let retained = self.releases.iter().filter_map(|release| {
@@ -372,8 +382,13 @@ impl Look<'_> {
             .releases
             .iter()
             .map(|release| release.spec.image.reference.clone());
+        let pulled = self
+            .releases
+            .iter()
+            .filter_map(|release| release.spec.image.pulled());
         retained
             .chain(declared)
+            .chain(pulled)
             .chain([self.pipeline.spec.source.image.clone()])
             .map(|reference| {
                 let id = known

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crds::deployment_pipeline::ImagePullPolicy;
 use crds::release::{ConfigRef, HostImage, ReleaseImage};
-use crds::{Reason, Release};
+use crds::{Reason, Release, names};
 use kube::ResourceExt as _;
 use plan::deployment_pipeline::{Target, Unresolved};
 use serde_json::json;
@@ -18,6 +19,8 @@ use crate::docker::{Outcome, images};
 use crate::hex;
 use crate::hosts::Host;
 use crate::image::{canonical, content};
+use crate::jobs::resolutions::{Answer, Question};
+use crate::registry;
 use crate::snapshot::Snapshots;
 
 /// Resolves what the spec asks for, on the hosts that grant the namespace.
@@ -35,8 +38,11 @@ pub(super) async fn target(look: &Look<'_>, hosts: &[Arc<Host>]) -> kube::Result
         .iter()
         .max_by_key(|release| release.spec.number);
     let image = match newest.filter(|newest| says_the_same(newest, look, &config)) {
-        Some(newest) => Ok(newest.spec.image.clone()),
-        None => image(&spec.source.image, hosts).await,
+        Some(newest) => {
+            look.pipelines.resolutions.forget(&look.key());
+            Ok(newest.spec.image.clone())
+        }
+        None => image(look, newest, hosts).await,
     };
     let revision = match (&image, &config) {
         (Ok(image), Ok(config)) => Some(revision(look, image, config)),
@@ -56,14 +62,124 @@ fn says_the_same(
 ) -> bool {
     let spec = &look.pipeline.spec;
     release.spec.image.reference == spec.source.image
-        && release.spec.template == spec.template
+        && release.spec.template.released() == spec.template.released()
         && config
             .as_ref()
             .is_ok_and(|config| *config == release.spec.config)
 }
 
+/// The image from where the policy says.
+async fn image(
+    look: &Look<'_>,
+    newest: Option<&Release>,
+    hosts: &[Arc<Host>],
+) -> Result<ReleaseImage, Unresolved> {
+    let source = &look.pipeline.spec.source;
+    match source.pull_policy() {
+        ImagePullPolicy::Never => on_hosts(&source.image, hosts).await,
+        ImagePullPolicy::Always => at_registry(look, hosts, ""),
+        ImagePullPolicy::IfNotPresent => {
+            if let Some(kept) = kept(look, newest, hosts).await {
+                return Ok(kept);
+            }
+            match on_hosts(&source.image, hosts).await {
+                Err(lack) if lack.reason == Reason::ImageMissing => {
+                    at_registry(look, hosts, &lack.message)
+                }
+                found => found,
+            }
+        }
+    }
+}
+
+/// What the newest release pulled under the same reference, where every host still has it: for an image that is pulled
+/// this is what the tag on the host is for others.
+async fn kept(
+    look: &Look<'_>,
+    newest: Option<&Release>,
+    hosts: &[Arc<Host>],
+) -> Option<ReleaseImage> {
+    let spec = &newest?.spec;
+    let same = spec.image.reference == look.pipeline.spec.source.image;
+    let revision = names::Revision::parse(&spec.revision)?;
+    let tag = names::retained_image(&look.namespace, &look.name, &revision);
+    if !same || spec.image.digest.is_empty() || hosts.is_empty() {
+        return None;
+    }
+    for host in hosts {
+        images::inspect(&host.engine().await.ok()?, &tag)
+            .await
+            .ok()?;
+    }
+    Some(spec.image.clone())
+}
+
+/// The image as its registry has it now. `lack` says why the hosts' own is not used.
+fn at_registry(
+    look: &Look<'_>,
+    hosts: &[Arc<Host>],
+    lack: &str,
+) -> Result<ReleaseImage, Unresolved> {
+    let reference = &look.pipeline.spec.source.image;
+    let Some(host) = hosts
+        .iter()
+        .find(|host| host.host_id().is_some())
+        .or(hosts.first())
+    else {
+        return Err(no_host());
+    };
+    let repository = registry::repository(reference);
+    let credentials = look.pull_secrets.of(repository)?;
+    let question = Question {
+        reference: registry::tagged(reference),
+        chance: look.chance,
+    };
+    let resolutions = &look.pipelines.resolutions;
+    match resolutions.ask(&look.key(), host, &question, credentials) {
+        Answer::Confirmed(digest) => Ok(ReleaseImage {
+            reference: reference.clone(),
+            repository: repository.to_owned(),
+            digest,
+            ..ReleaseImage::default()
+        }),
+        Answer::Open => Err(Unresolved {
+            reason: Reason::PullingImage,
+            message: format!("asking the registry for {reference}"),
+            unknown: true,
+        }),
+        Answer::Failed {
+            reason,
+            message,
+            attempts,
+        } => {
+            let lack = if lack.is_empty() {
+                String::new()
+            } else {
+                format!("{lack}; and ")
+            };
+            Err(Unresolved {
+                reason,
+                message: format!(
+                    "{lack}the registry cannot be asked for {reference}: {message}; it is asked again, {attempts} tries failed"
+                ),
+                unknown: !plan::registry::is_final(reason),
+            })
+        }
+    }
+}
+
+fn no_host() -> Unresolved {
+    Unresolved {
+        reason: Reason::NoHost,
+        message:
+            "no DockerHost grants this namespace; add it to spec.allowedNamespaces of a DockerHost"
+                .to_owned(),
+        unknown: false,
+    }
+}
+
 /// The image as it is on the hosts: everywhere, and everywhere the same.
-async fn image(reference: &str, hosts: &[Arc<Host>]) -> Result<ReleaseImage, Unresolved> {
+async fn on_hosts(reference: &str, hosts: &[Arc<Host>]) -> Result<ReleaseImage, Unresolved> {
     let mut found: Vec<(HostImage, String)> = Vec::new();
     for host in hosts {
         let seen = async { images::inspect(&host.engine().await?, reference).await }.await;
@@ -87,11 +203,7 @@ async fn image(reference: &str, hosts: &[Arc<Host>]) -> Result<ReleaseImage, Unr
 /// One image out of what each host holds under a reference, with its content.
 fn agreed(reference: &str, found: Vec<(HostImage, String)>) -> Result<ReleaseImage, Unresolved> {
     let Some((_, content)) = found.first().cloned() else {
-        return Err(Unresolved {
-            reason: Reason::NoHost,
-            message: "no DockerHost grants this namespace; add it to spec.allowedNamespaces of a DockerHost".to_owned(),
-            unknown: false,
-        });
+        return Err(no_host());
     };
     if found.iter().any(|(_, other)| *other != content) {
         let table: Vec<String> = found
@@ -112,6 +224,7 @@ fn agreed(reference: &str, found: Vec<(HostImage, String)>) -> Result<ReleaseIma
         reference: reference.to_owned(),
         content,
         hosts,
+        ..ReleaseImage::default()
     })
 }
 
@@ -138,9 +251,13 @@ fn revision(look: &Look<'_>, image: &ReleaseImage, config: &[ConfigRef]) -> Stri
         .iter()
         .map(|entry| (entry.kind, &entry.name, &entry.hmac))
         .collect();
+    let image = match image.pulled() {
+        Some(pulled) => json!({"pulled": pulled}),
+        None => json!({"reference": image.reference, "content": image.content}),
+    };
     let mut document = json!({
-        "image": {"reference": image.reference, "content": image.content},
-        "template": look.pipeline.spec.template,
+        "image": image,
+        "template": look.pipeline.spec.template.released(),
         "config": hmacs,
     });
     // Left out when there is none: what was named before there were restarts keeps its name.

@@ -87,6 +87,8 @@ pub(super) async fn on_host(
             Ok(())
         }
         Step::TagImage { .. }
+        | Step::PullImage { .. }
+        | Step::CancelPull { .. }
         | Step::CreateContainer(_)
         | Step::StartContainer { .. }
         | Step::RemoveLeftovers { .. }

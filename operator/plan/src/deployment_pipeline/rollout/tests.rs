@@ -16,10 +16,11 @@ const STATES: [RolloutState; 10] = [
 ];
 
 /// The columns of the table, in order.
-const COLUMNS: [&[Facts]; 12] = [
+const COLUMNS: [&[Facts]; 13] = [
     &[Facts::Unknown, Facts::Waiting],
     &[Facts::Lost],
     &[Facts::Failed],
+    &[Facts::Refused],
     &[Facts::Superseded],
     &[Facts::Aborted],
     &[Facts::Abandoned],
