@@ -66,7 +66,10 @@ pub(crate) fn summary(
                     )
                 }
                 RolloutState::Paused if verbs::holds(pass, number) => {
-                    format!("Paused {name}: {out}/{replicas} serving; {}", stage.message)
+                    // The message begins with the release too, for those who read it alone.
+                    let message = stage.message.as_str();
+                    let message = message.strip_prefix(&format!("{name} ")).unwrap_or(message);
+                    format!("Paused {name}: {out}/{replicas} serving; {message}")
                 }
                 RolloutState::Paused => {
                     format!("Rollback of {name} cannot be finished")
@@ -91,7 +94,15 @@ pub(crate) fn summary(
 fn held(pass: &Pass<'_>) -> String {
     let spec = &pass.pipeline.spec;
     match &spec.rollback_to {
-        Some(to) => format!(", held by rollbackTo {}", to.release),
+        Some(to)
+            if pass
+                .releases
+                .keys()
+                .any(|number| pass.release_name(*number) == to.release) =>
+        {
+            format!(", held by rollbackTo {}", to.release)
+        }
+        Some(to) => format!(", but rollbackTo names {}, which is not there", to.release),
         None if spec.paused => ", paused".to_owned(),
         None => String::new(),
     }

@@ -237,6 +237,10 @@ fn a_way_back_to_what_never_was_is_said_and_touches_nothing() {
         condition(&world, ConditionType::Stalled),
         ConditionStatus::True
     );
+    assert_eq!(
+        world.summary(),
+        "Serving shop-1, but rollbackTo names shop-9, which is not there"
+    );
     world.go_back_to(None);
     settled(&mut world, 2, "Serving shop-1");
 }

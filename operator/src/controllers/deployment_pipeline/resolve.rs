@@ -155,12 +155,12 @@ fn at_registry(
             let lack = if lack.is_empty() {
                 String::new()
             } else {
-                format!("{lack}; and ")
+                format!("; {lack}")
             };
             Err(Unresolved {
                 reason,
                 message: format!(
-                    "{lack}the registry cannot be asked for {reference}: {message}; it is asked again, {attempts} tries failed"
+                    "the registry cannot be asked for {reference}: {message}; it is asked again (tries that failed: {attempts}){lack}"
                 ),
                 unknown: !plan::registry::is_final(reason),
             })
