@@ -233,10 +233,12 @@ impl Holder {
                 let left = STOP.saturating_sub(renewed.elapsed());
                 let tried = tokio::time::timeout(left, self.change(|_| {})).await;
                 let last = match tried {
-                    Ok(Ok(())) => {
+                    Ok(Ok(())) if renewed.elapsed() < STOP => {
                         renewed = Instant::now();
                         break;
                     }
+                    // The process stood still in the middle of it. The Lease is ours, but what was begun before is old.
+                    Ok(Ok(())) => "it stood still".to_owned(),
                     Ok(Err(error @ LeaseError::Lost { .. })) => return error,
                     Ok(Err(error)) => error.to_string(),
                     Err(_) => "no answer".to_owned(),

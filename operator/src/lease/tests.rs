@@ -91,3 +91,24 @@ async fn a_holder_without_an_api_stops_before_others_take_over() {
     assert!(matches!(lost, LeaseError::Expired { .. }), "{lost}");
     assert!(began.elapsed() <= STOP, "{:?}", began.elapsed());
 }
+
+/// A process that is frozen in the middle of a renewal finds it done when it goes on: that makes old facts no newer.
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_stood_still_begins_anew_wherever_it_was() {
+    for polls in 0..40 {
+        let server = server().await;
+        let first = holder(&server, "a");
+        first.acquire().await;
+        let mut kept = Box::pin(first.keep());
+        assert!(futures::poll!(&mut kept).is_pending());
+        tokio::time::advance(RENEW).await;
+        for _ in 0..polls {
+            assert!(futures::poll!(&mut kept).is_pending());
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(2 * STOP).await;
+        let lost = tokio::time::timeout(RETRY, kept).await;
+        let lost = lost.unwrap_or_else(|_| panic!("it goes on after {polls} polls"));
+        assert!(matches!(lost, LeaseError::Expired { .. }), "{lost}");
+    }
+}
