@@ -128,6 +128,7 @@ impl Metrics {
             Err(StepError::Failed { class, .. }) => match class {
                 FailureClass::Refused => "refused",
                 FailureClass::Transient => "transient",
+                FailureClass::Unusable => "unusable",
                 FailureClass::Unknown => "unknown",
             },
             Err(StepError::Unknown { .. }) => "unknown",

@@ -243,6 +243,8 @@ pub enum FailureClass {
     Refused,
     /// Definitely not done; may work later.
     Transient,
+    /// Definitely not done, and never will be on what it acts on: that has to be made anew.
+    Unusable,
     /// Nobody knows whether it was done: observe again.
     Unknown,
 }

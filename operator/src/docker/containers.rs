@@ -52,6 +52,13 @@ pub async fn start(engine: &Engine, id: &str) -> Result<(), Outcome> {
         .map(drop)
 }
 
+/// Whether a start was refused because the runtime still holds an earlier run of the very container, which no later
+/// start gets past: containerd's task, runc's state or the endpoint of its network.
+pub fn is_left_behind(outcome: &Outcome) -> bool {
+    let message = outcome.message();
+    message.contains("already exists") || message.contains("container with id exists")
+}
+
 /// Asks the process to end and kills it after `grace`; a stopped or missing container is success (F5).
 pub async fn stop(engine: &Engine, id: &str, grace: Duration) -> Result<(), Outcome> {
     let ask = Ask::new(&calls::CONTAINER_STOP, id)

@@ -5,7 +5,7 @@
 use plan::fact::FailureClass;
 
 use crate::api::{Failure, words};
-use crate::docker::Outcome;
+use crate::docker::{Outcome, containers};
 use crate::proxy_client::ProxyError;
 
 /// The API could not be read.
@@ -76,6 +76,17 @@ impl StepError {
             class: FailureClass::Transient,
             message: message.into(),
         }
+    }
+
+    /// The start of a container was not answered well: whether it can ever be started is in the Engine's words.
+    pub fn of_start(outcome: Outcome) -> StepError {
+        if containers::is_left_behind(&outcome) {
+            return StepError::Failed {
+                class: FailureClass::Unusable,
+                message: outcome.to_string(),
+            };
+        }
+        outcome.into()
     }
 
     pub(super) fn class(&self) -> FailureClass {

@@ -76,7 +76,7 @@ impl Memory {
         let wait = match class {
             // A refusal does not pass by itself: somebody has to change something, which is seldom done in a second.
             FailureClass::Refused => backoff::STEP.delay(attempts.saturating_add(2), random()),
-            FailureClass::Transient | FailureClass::Unknown => {
+            FailureClass::Transient | FailureClass::Unusable | FailureClass::Unknown => {
                 backoff::STEP.delay(attempts, random())
             }
         };

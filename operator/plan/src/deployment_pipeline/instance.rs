@@ -35,6 +35,8 @@ pub(crate) struct Instance {
     pub address_taken: bool,
     /// True: somebody changed what it may use of the host.
     pub resources_changed: bool,
+    /// True: it does not run, and the Engine said that it will never start it again.
+    pub unusable: bool,
     /// Requests and streams in flight.
     pub in_flight: u64,
     /// What is to become of it.
@@ -255,6 +257,8 @@ impl Instance {
                     Some("has lost its address to something foreign")
                 } else if self.resources_changed {
                     Some("may use other resources than its release says")
+                } else if self.unusable {
+                    Some("cannot be started any more")
                 } else {
                     None
                 }

@@ -12,13 +12,15 @@ use crds::release::{InstanceState, InstanceStatus, StageStatus};
 use crds::{DEFAULT_STAGE, DeploymentPipeline, MAIN_PROCESS, Reason, Release};
 use jiff::Timestamp;
 
-use crate::fact::{ContainerFacts, ContainerState, HostFacts, ProxyFacts, RestartPolicy};
+use crate::fact::{
+    ContainerFacts, ContainerState, FailureClass, HostFacts, ProxyFacts, RestartPolicy,
+};
 use crate::resources::Resources;
 use crate::{Event, Fact};
 
 use super::batch::Limits;
 use super::instance::{Instance, Intent, Seen, Served, state_of};
-use super::{Observed, moment, placement, recover, routes as sections};
+use super::{Observed, moment, placement, recover, routes as sections, trial};
 
 /// Everything that one pass works on.
 pub(crate) struct Pass<'a> {
@@ -388,6 +390,7 @@ impl<'a> Pass<'a> {
             served,
             address_taken,
             resources_changed: self.resources_changed(container),
+            unusable: !runs && self.is_unusable(host, container),
             in_flight: proxy
                 .and_then(|proxy| proxy.in_flight.get(&container.id).copied())
                 .unwrap_or(0),
@@ -398,6 +401,16 @@ impl<'a> Pass<'a> {
             since_anew: false,
             forgotten: false,
         }
+    }
+
+    /// True when the Engine said that it will never start a container again.
+    fn is_unusable(&self, host: &str, container: &ContainerFacts) -> bool {
+        let start = trial::start_of(&container.instance);
+        self.observed.failures.iter().any(|failure| {
+            failure.class == FailureClass::Unusable
+                && failure.place == host
+                && failure.step == start
+        })
     }
 
     /// True when somebody changed what a container may use of its host since it was made for its Release.
@@ -418,6 +431,7 @@ fn from_record(name: InstanceName, past: InstanceStatus, seen: Seen) -> Instance
         served: Served::Absent,
         address_taken: false,
         resources_changed: false,
+        unusable: false,
         in_flight: 0,
         intent: Intent::Leave,
         state: past.state,

@@ -92,6 +92,7 @@ pub(crate) fn add(pass: &mut Pass<'_>, revision: &str, slot: u32) -> Option<usiz
         served: Served::Absent,
         address_taken: false,
         resources_changed: false,
+        unusable: false,
         in_flight: 0,
         intent: Intent::Leave,
         state: InstanceState::Starting,

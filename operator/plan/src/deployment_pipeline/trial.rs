@@ -4,6 +4,7 @@
 //! what follows. Invariant: only what was observed is a failure; what is unknown never is.
 
 use crds::Reason;
+use crds::names::InstanceName;
 use crds::release::InstanceState;
 
 use crate::StepFailure;
@@ -104,7 +105,7 @@ fn refused<'a>(pass: &Pass<'a>, instance: &Instance) -> Option<&'a StepFailure> 
         return None;
     }
     let create = format!("create {name} at ");
-    let start = format!("start {name}");
+    let start = start_of(&instance.name);
     pass.observed
         .failures
         .iter()
@@ -114,6 +115,11 @@ fn refused<'a>(pass: &Pass<'a>, instance: &Instance) -> Option<&'a StepFailure> 
                 && (failure.step == start || failure.step.starts_with(&create))
         })
         .min_by_key(|failure| &failure.step)
+}
+
+/// The rendering of the step that starts an instance, by which its failure is known.
+pub(crate) fn start_of(name: &InstanceName) -> String {
+    format!("start {name}")
 }
 
 /// The last log lines of an instance, bounded, on lines of their own; empty when there are none.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | none | volume, image, container |
 //! | Created, Exited with our binary | claim and key into the volume, start |
-//! | Created, Exited with another binary, Dead | removed, made anew: nobody is served by it |
+//! | Created, Exited with another binary or one that the Engine cannot start any more, Dead | removed, made anew: nobody is served by it |
 //! | Running, Restarting, Paused | left alone, whatever its binary; thawed, policy `always`, claimed again if need be |
 //! | Running with another port than declared | stopped, removed, made anew |
 //! | Removing | waited for |
@@ -18,7 +18,7 @@ use super::{
     proxy_status,
 };
 use crate::Step;
-use crate::fact::{ContainerState, Fact, RestartPolicy};
+use crate::fact::{ContainerState, Fact, FailureClass, RestartPolicy};
 
 pub(super) fn decide(case: &mut Case<'_>, inventory: &Inventory) -> Vec<Trouble> {
     let current = current(case, inventory);
@@ -80,9 +80,27 @@ fn is_obsolete(case: &Case<'_>, container: &ProxyContainer) -> bool {
         .is_ok_and(|sha12| sha12 != container.sha12());
     match container.state {
         ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => moved,
-        ContainerState::Created | ContainerState::Exited => moved || outdated,
+        ContainerState::Created | ContainerState::Exited => {
+            moved || outdated || is_unusable(case, container)
+        }
         ContainerState::Dead => true,
         ContainerState::Removing => false,
+    }
+}
+
+/// Whether the Engine said that it will never start this container again.
+fn is_unusable(case: &Case<'_>, container: &ProxyContainer) -> bool {
+    let start = start(container).to_string();
+    let failures = &case.observed.failures;
+    failures
+        .iter()
+        .any(|failure| failure.class == FailureClass::Unusable && failure.step == start)
+}
+
+fn start(container: &ProxyContainer) -> Step {
+    Step::StartProxy {
+        id: container.id.clone(),
+        name: container.made_as.clone(),
     }
 }
 
@@ -98,7 +116,7 @@ fn keep(case: &mut Case<'_>, inventory: &Inventory, container: &ProxyContainer) 
                     host_id,
                 });
             }
-            case.step(Step::StartProxy { id, name });
+            case.step(start(container));
         }
         ContainerState::Paused => case.step(Step::UnpauseContainer { id, name }),
         ContainerState::Running => {

@@ -297,6 +297,33 @@ fn a_proxy_that_serves_is_left_alone_whatever_its_binary() {
 }
 
 #[test]
+fn a_proxy_that_cannot_be_started_any_more_is_made_anew() {
+    let mut observed = serving();
+    observed.proxy = Fact::Unknown("gone".to_owned());
+    inventory(&mut observed).proxies[0].state = ContainerState::Exited;
+    inventory(&mut observed).proxies[0].claimed = Some(true);
+    for (class, step) in [
+        (FailureClass::Transient, "start"),
+        (FailureClass::Unknown, "start"),
+        (FailureClass::Unusable, "remove"),
+    ] {
+        observed.failures = vec![StepFailure {
+            place: "local".to_owned(),
+            step: "start mooring-proxy-0123456789ab".to_owned(),
+            class,
+            message: "task already exists".to_owned(),
+            attempts: 1,
+            retry_at: now(),
+        }];
+        let plan = decide(&object(), &observed, now());
+        assert_eq!(
+            plan.hosts["local"][0].to_string(),
+            format!("{step} mooring-proxy-0123456789ab")
+        );
+    }
+}
+
+#[test]
 fn a_proxy_is_put_right() {
     let cases: [(Change, &[&str]); 6] = [
         (

@@ -168,7 +168,9 @@ fn failing(case: &Case<'_>) -> Option<Trouble> {
     let message = format!("{}: {}", failure.step, failure.message);
     Some(match failure.class {
         FailureClass::Refused => Trouble::new(Reason::StepRefused, message),
-        FailureClass::Transient => Trouble::new(Reason::StepFailing, message),
+        FailureClass::Transient | FailureClass::Unusable => {
+            Trouble::new(Reason::StepFailing, message)
+        }
         FailureClass::Unknown => Trouble::unknown(Reason::StepFailing, message),
     })
 }

@@ -301,3 +301,67 @@ fn a_pull_that_no_release_waits_for_is_cancelled() {
          cancel the pull of r.test/shop@sha256:bbbbbbbbbb on h1",
     );
 }
+
+#[test]
+fn one_that_cannot_be_started_any_more_goes_for_the_next_attempt() {
+    let world = |more: &str| {
+        format!(
+            "want a replicas=2 \n release 1 a Finalizing Succeeded verified \n host h1
+             h1 a.0-1 exited always {more} routed =Serving
+             h1 a.1-1 running always ready@50 routed =Serving"
+        )
+    };
+    check(
+        &world(""),
+        "push section: routed a.1-1 on h1
+         start a.0-1 on h1",
+    );
+    check(
+        &world("unusable"),
+        "set restart policy of a.0-1 to no on h1
+         push section: routed a.1-1 on h1
+         create a.0-2 at 10.210.0.50 on h1",
+    );
+    // A rollout goes on with the next attempt as well: it is no fault of the release.
+    check(
+        "want b
+         release 1 a Finalizing Succeeded verified
+         release 2 b Starting
+         host h1
+         h1 a.0-1 running always ready@50 routed =Serving
+         h1 b.0-1 created unusable =Starting",
+        "create b.0-2 at 10.210.0.50 on h1
+         remove b.0-1 on h1",
+    );
+}
+
+#[test]
+fn what_is_kept_without_running_stays_down_whatever_the_host_went_through() {
+    check(
+        "want b
+         release 1 a Finalizing Succeeded verified
+         release 2 b Finalizing RolledBack
+         host h1
+         h1 a.0-1 running always ready@50 routed =Serving
+         h1 b.0-1 exited =Failed",
+        "",
+    );
+    check(
+        "want b minReady=5
+         release 1 a Finalizing Succeeded verified
+         release 2 b Baking
+         host h1
+         h1 a.0-1 exited old =Stopped
+         h1 b.0-1 running always ready@50 routed =Serving",
+        "",
+    );
+    check(
+        "want b minReady=5
+         release 1 a Finalizing Succeeded verified
+         release 2 b Draining
+         host h1
+         h1 a.0-1 exited old =Draining
+         h1 b.0-1 running always ready@50 routed =Serving",
+        "",
+    );
+}

@@ -5,6 +5,7 @@
 //! release 1 a Finalizing Succeeded verified
 //! host h1 cordoned|unreachable|mute|networkless|untagged|full|holder=other/shop
 //! h1 a.0-1 running always ready@90 routed flight=2 =Serving
+//! h1 a.1-1 exited unusable =Serving      the Engine said that it can never be started again
 //! foreign h1 b.0-1
 //! ```
 //! A revision is a letter, a time is a second after the beginning, `=State` is what the record
@@ -26,11 +27,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use plan::deployment_pipeline::{Observed, Record, Target, decide};
 use plan::fact::{
-    ContainerFacts, ContainerState, HostFacts, NetworkFacts, ProxyFacts, PullFacts, PullProgress,
-    Readiness, RestartPolicy,
+    ContainerFacts, ContainerState, FailureClass, HostFacts, NetworkFacts, ProxyFacts, PullFacts,
+    PullProgress, Readiness, RestartPolicy,
 };
 use plan::resources::Resources;
-use plan::{Fact, Plan};
+use plan::{Fact, Plan, StepFailure};
 use routes::{Instance, InstanceState as RouteState, RevisionRoute, Section};
 use serde_json::json;
 
@@ -316,6 +317,16 @@ fn instance(observed: &mut Observed, words: &[&str]) {
         release.status.as_mut().unwrap().stages[0]
             .instances
             .push(status);
+    }
+    if words.contains(&"unusable") {
+        observed.failures.push(StepFailure {
+            place: words[0].to_owned(),
+            step: format!("start {name}"),
+            class: FailureClass::Unusable,
+            message: "task already exists".to_owned(),
+            attempts: 1,
+            retry_at: at(NOW),
+        });
     }
     let facts = observed.hosts.get_mut(words[0]).unwrap();
     if words[2] != "missing" {

@@ -66,7 +66,8 @@ impl Start<'_> {
                 }
             }
         }
-        Ok(containers::start(self.engine, self.id).await?)
+        let started = containers::start(self.engine, self.id).await;
+        started.map_err(StepError::of_start)
     }
 
     /// Who owns the files: the template's user, else the container's.

@@ -211,7 +211,7 @@ impl Act<'_> {
         };
         let refused = outcome.to_string().contains(RLIMIT);
         if !refused || self.host.limits_open_files.swap(true, Ordering::Relaxed) {
-            return Err(outcome.into());
+            return Err(StepError::of_start(outcome));
         }
         containers::remove(self.engine, id).await?;
         Err(StepError::transient(
