@@ -9,11 +9,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::backoff::Jitter;
-use crate::docker::{Dialer, Endpoint, Engine, Outcome};
+use crate::docker::{Dialer, Endpoint, Engine, Outcome, system};
 use crate::gate::Gate;
 use crate::proxy_client::{Fence, ProxySession};
 use crate::wakes::Wakes;
@@ -69,6 +69,8 @@ pub struct Host {
     pub proxy: ProxySession,
     /// The Engine may not give a container more open files than it has itself; learned by trying.
     pub limits_open_files: AtomicBool,
+    /// The Engine that is connected takes no new connections.
+    closed: Notify,
     /// `None` until the first try to connect is over.
     engine: watch::Sender<Option<Result<Engine, Outcome>>>,
     host_id: RwLock<Option<String>>,
@@ -109,6 +111,7 @@ impl Hosts {
             endpoint: endpoint.to_owned(),
             proxy: ProxySession::new(name, self.links.fence.clone()),
             limits_open_files: AtomicBool::new(false),
+            closed: Notify::new(),
             engine: watch::Sender::new(None),
             host_id: RwLock::new(None),
             steps: Arc::new(Semaphore::new(MAX_STEPS)),
@@ -147,6 +150,14 @@ impl Host {
             Ok(Ok(engine)) => engine.clone().unwrap_or_else(|| Err(not_connected())),
             Ok(Err(_)) | Err(_) => Err(not_connected()),
         }
+    }
+
+    /// Fails for an Engine that is ending, and then counts it as lost. It closes its door before it ends the first of
+    /// its containers and answers open connections all the while: asked after the facts were read, this tells what
+    /// ended by itself from what the Engine ends, which is no failure and must not be started under its hands.
+    pub async fn is_open(&self, engine: &Engine) -> Result<(), Outcome> {
+        let knocked = system::knock(engine).await;
+        knocked.inspect_err(|_| self.closed.notify_waiters())
     }
 
     /// Whether the Engine is connected right now, and if not why, without waiting.

@@ -5,6 +5,7 @@
 
 mod bad_host;
 mod config;
+mod drift;
 mod embedded;
 mod heal;
 mod kill;

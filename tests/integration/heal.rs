@@ -1,11 +1,15 @@
 //! What hands do to instances, bridge, proxy and tags is put right by the Engine's event, with no timer.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bollard::models::RestartPolicyNameEnum;
-use crds::{ConditionStatus, ConditionType};
+use crds::release::RolloutState;
+use crds::{ConditionStatus, ConditionType, DockerHost, Reason, Release};
+use kube::Api;
+use kube::api::ListParams;
 use operator::docker::{Engine, containers, images, networks};
-use tests::fake_engine::{ContainerView, Phase};
+use tests::fake_engine::{ContainerView, Down, Fault, Phase};
 use tests::world::{World, shop};
 use tokio::time::Instant;
 
@@ -127,7 +131,7 @@ async fn healed_by_the_event(break_it: impl AsyncFnOnce(&World, &Engine, &Contai
     };
     let all = instances(&world);
     assert!(all.len() == 2 && all.iter().all(expected), "{all:#?}");
-    assert_eq!(world.names::<crds::Release>().await, ["shop-1"]);
+    assert_eq!(world.names::<Release>().await, ["shop-1"]);
     world
 }
 
@@ -199,10 +203,7 @@ async fn a_retained_tag_is_put_back() {
 #[tokio::test(start_paused = true)]
 async fn a_removed_proxy_is_made_again_with_its_table() {
     healed_by_the_event(async |world, engine, _| {
-        let all = world.engine.containers().into_values();
-        let mut proxies = all.filter(|view| view.name.starts_with("mooring-proxy-"));
-        let proxy = proxies.next().expect("a proxy");
-        let removed = containers::remove(engine, &proxy.id).await;
+        let removed = containers::remove(engine, &proxy(world).id).await;
         removed.expect("it is removed");
     })
     .await;
@@ -221,6 +222,117 @@ async fn a_removed_bridge_is_made_again_and_instances_with_it() {
     })
     .await;
     assert_eq!(bridge(&world), "mooring.default");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_on_an_engine_that_is_ending() {
+    let world = settled().await;
+    let before: BTreeSet<String> = instances(&world).into_iter().map(|view| view.id).collect();
+    world.engine.begin_to_end();
+    world.until("it is heard of", counts_as_lost).await;
+    let ran = world.engine.containers().into_values();
+    let running: Vec<ContainerView> = ran.filter(|view| view.phase == Phase::Running).collect();
+    assert!(running.is_empty(), "{running:#?}");
+    world.engine.go_down(Down::Terminated);
+    world.engine.come_up(Down::Terminated);
+    both_serve_again(&world).await;
+    world.settle().await;
+    let after: BTreeSet<String> = instances(&world).into_iter().map(|view| view.id).collect();
+    assert_eq!(after, before, "the same containers serve");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_ends_is_no_failure_of_the_release_in_its_bake() {
+    let world = settled().await;
+    let mut manifest = shop("shop:2.0", 2);
+    manifest["spec"]["strategy"]["bakeSeconds"] = 600.into();
+    world.apply(manifest).await;
+    let baking = async |world: &World| {
+        let releases: Api<Release> = Api::namespaced(world.person(), "default");
+        let release = releases.get_opt("shop-2").await.expect("it answers");
+        let status = release.and_then(|release| release.status);
+        let mut stages = status.iter().flat_map(|status| &status.stages);
+        stages.any(|stage| stage.state == RolloutState::Baking && stage.outcome.is_none())
+    };
+    world.until("Baking", baking).await;
+    world.settle().await;
+    world.engine.begin_to_end();
+    world.until("it is heard of", counts_as_lost).await;
+    world.engine.go_down(Down::Terminated);
+    world.engine.come_up(Down::Terminated);
+    both_serve_again(&world).await;
+    world.settle().await;
+    assert!(baking(&world).await, "it goes on");
+}
+
+/// Whether the DockerHost says that its Engine is out of reach.
+async fn counts_as_lost(world: &World) -> bool {
+    let hosts: Api<DockerHost> = Api::all(world.person());
+    let hosts = hosts.list(&ListParams::default()).await.expect("it lists");
+    let mut conditions = hosts
+        .iter()
+        .flat_map(|host| &host.status)
+        .flat_map(|status| &status.conditions);
+    conditions.any(|condition| condition.reason == Reason::Unreachable)
+}
+
+/// What the Engine says of a container whose earlier run is still held by its runtime.
+const LEFT_BEHIND: &str = "already exists";
+
+/// Stops a container by hand, and no start of it succeeds until it was removed.
+async fn left_behind(world: &World, engine: &Engine, container: &ContainerView) {
+    let name = container.name.clone();
+    let mut removed = false;
+    world.engine.set_faults(move |seen| {
+        let meant = seen.target == name;
+        removed |= meant && seen.verb == "DELETE /containers/{id}";
+        if meant && !removed && seen.verb == "POST /containers/{id}/start" {
+            Fault::Refuse(500, format!("task {name}: {LEFT_BEHIND}"))
+        } else {
+            Fault::None
+        }
+    });
+    let stopped = containers::stop(engine, &container.id, Duration::from_secs(1)).await;
+    stopped.expect("it is stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_cannot_be_started_any_more_gets_the_next_attempt() {
+    let world = healed_by_the_event(async |world, engine, victim| {
+        left_behind(world, engine, victim).await;
+    })
+    .await;
+    let again = instances(&world)
+        .iter()
+        .filter(|view| view.name.ends_with("-2"))
+        .count();
+    assert_eq!(again, 1, "under the next attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_cannot_be_started_any_more_is_made_anew() {
+    let world = healed_by_the_event(async |world, engine, _| {
+        let before = proxy(world);
+        left_behind(world, engine, &before).await;
+        world
+            .until("another proxy runs", async |world| {
+                let up = |view: &ContainerView| view.phase == Phase::Running;
+                matches!(&proxies(world)[..], [now] if up(now) && now.id != before.id)
+            })
+            .await;
+    })
+    .await;
+    assert_eq!(proxy(&world).restart_policy, "always");
+}
+
+fn proxies(world: &World) -> Vec<ContainerView> {
+    let all = world.engine.containers().into_values();
+    all.filter(|view| view.name.starts_with("mooring-proxy-"))
+        .collect()
+}
+
+fn proxy(world: &World) -> ContainerView {
+    proxies(world).pop().expect("a proxy")
 }
 
 /// The name of the namespace's bridge.

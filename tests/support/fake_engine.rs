@@ -32,7 +32,7 @@ use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt as _;
@@ -90,6 +90,8 @@ struct Shared {
     event_hook: Mutex<Option<EventHook>>,
     /// Cancelled when the daemon goes down; replaced when it comes up.
     down: Mutex<CancellationToken>,
+    /// Whether no new connection is taken: the daemon is going down, or is.
+    closed: AtomicBool,
     requests: AtomicU64,
 }
 
@@ -174,6 +176,7 @@ impl FakeEngine {
             hook: Mutex::default(),
             event_hook: Mutex::default(),
             down: Mutex::default(),
+            closed: AtomicBool::new(false),
             requests: AtomicU64::new(0),
         };
         FakeEngine {
@@ -207,7 +210,7 @@ impl FakeEngine {
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                if !shared.down_token().is_cancelled() {
+                if !shared.closed.load(Ordering::Relaxed) {
                     tokio::spawn(server::serve(Arc::clone(&shared), Client::Operator, stream));
                 }
             }
@@ -320,8 +323,16 @@ impl FakeEngine {
         }
     }
 
+    /// The daemon was told to end: it takes no new connection, answers those that it has, and ends its containers, as
+    /// one does without live-restore until it goes down.
+    pub fn begin_to_end(&self) {
+        self.shared.closed.store(true, Ordering::Relaxed);
+        daemon::end_all(&self.shared, Down::Terminated);
+    }
+
     /// The daemon goes down: connections end, nobody answers, and without live-restore its containers end.
     pub fn go_down(&self, down: Down) {
+        self.shared.closed.store(true, Ordering::Relaxed);
         lock(&self.shared.down).cancel();
         if self.shared.options.live_restore {
             // F20: what runs in containers goes on, and is not known any more.
@@ -338,6 +349,7 @@ impl FakeEngine {
     /// The daemon, which had gone down so, comes up and starts what the restart policies say.
     pub fn come_up(&self, down: Down) {
         *lock(&self.shared.down) = CancellationToken::new();
+        self.shared.closed.store(false, Ordering::Relaxed);
         self.shared.world().forget_events();
         if !self.shared.options.live_restore {
             daemon::start_policies(&self.shared, down);
@@ -455,7 +467,7 @@ impl Dialer for InProcess {
     fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> {
         let (shared, client) = (Arc::clone(&self.shared), self.client);
         async move {
-            if shared.down_token().is_cancelled() {
+            if shared.closed.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let (ours, theirs) = tokio::io::duplex(BUFFER);

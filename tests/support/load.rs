@@ -156,6 +156,22 @@ impl Booked {
         );
     }
 
+    /// No more than `lost` were lost, no answer came from another application and nothing was done twice.
+    ///
+    /// # Panics
+    /// Otherwise, with the first losses.
+    pub fn assert_at_most(&self, lost: u64) {
+        let examples = self.examples.join("\n  ");
+        assert!(
+            self.lost <= lost,
+            "{} requests were lost, more than {lost}:\n  {examples}",
+            self.lost
+        );
+        assert_eq!(self.lost_by.get("wrongVersion"), None, "{examples}");
+        assert!(self.answered > 0, "nothing was asked");
+        assert_eq!(self.posts_executed_twice, 0, "POSTs were executed twice");
+    }
+
     /// Nothing was lost and nothing done twice, and that was watched.
     ///
     /// # Panics

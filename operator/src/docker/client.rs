@@ -137,20 +137,33 @@ pub(super) struct Client {
 /// What all clones share.
 struct Link {
     http: legacy::Client<Connector, Full<Bytes>>,
+    dialer: Arc<dyn Dialer>,
     gate: Arc<dyn Gate>,
 }
 
 impl Client {
     /// A client that names no version yet.
     pub(super) fn new(dialer: Arc<dyn Dialer>, gate: Arc<dyn Gate>) -> Client {
+        let connector = Connector {
+            dialer: Arc::clone(&dialer),
+        };
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(MAX_IDLE)
-            .build(Connector { dialer });
+            .build(connector);
         Client {
-            link: Arc::new(Link { http, gate }),
+            link: Arc::new(Link { http, dialer, gate }),
             prefix: Arc::from(""),
+        }
+    }
+
+    /// One for the same Engine and version that has no connection yet.
+    pub(super) fn anew(&self) -> Client {
+        let (dialer, gate) = (&self.link.dialer, &self.link.gate);
+        Client {
+            prefix: Arc::clone(&self.prefix),
+            ..Client::new(Arc::clone(dialer), Arc::clone(gate))
         }
     }
 

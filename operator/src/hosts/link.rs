@@ -85,8 +85,12 @@ async fn hold_engine(host: &Host, links: &Links, attempts: &mut u32) -> Outcome 
                     message: "the Engine ended the stream".to_owned(),
                 },
             },
+            () = host.closed.notified() => return Outcome::Unreachable {
+                call: "connect anew".to_owned(),
+                message: "the Engine takes no new connection; it may be ending".to_owned(),
+            },
             () = tokio::time::sleep(PING) => {
-                if let Err(outcome) = system::ping(&engine).await {
+                if let Err(outcome) = system::knock(&engine).await {
                     return outcome;
                 }
             }

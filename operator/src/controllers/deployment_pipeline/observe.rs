@@ -233,6 +233,7 @@ impl Look<'_> {
             })
             .collect();
         facts.images = Fact::Known(self.images(&images::list(&engine, &[]).await?));
+        host.is_open(&engine).await?;
         facts.containers = Fact::Known(found);
         facts.proxy = proxy;
         let reservation = match (&bridge, &status) {

@@ -184,7 +184,9 @@ impl Look<'_> {
             }
         };
         let wanted = observed.binary.clone().unwrap_or_default();
-        let mut inventory = match self.inventory(&all, &wanted).await {
+        let inventory = self.inventory(&all, &wanted).await;
+        let open = self.host.is_open(self.engine).await;
+        let mut inventory = match open.and(inventory) {
             Ok(inventory) => inventory,
             Err(outcome) => {
                 observed.inventory = Fact::Unknown(outcome.to_string());
