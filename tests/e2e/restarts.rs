@@ -154,11 +154,10 @@ fn an_engine_that_ends_with_its_containers_brings_the_right_ones_back() {
     let kubectl = town.installation.kubectl();
     let (before, failed) = (docker_cli::running(NAME), asleep(NAME));
     assert!(!failed.is_empty(), "a failed instance is kept");
-    let ends: [(&str, fn(&mut PrivateEngine)); 2] = [
-        ("stopped", PrivateEngine::stop),
+    for (how, end) in [
+        ("stopped", PrivateEngine::stop as fn(&mut PrivateEngine)),
         ("killed", PrivateEngine::kill),
-    ];
-    for (how, end) in ends {
+    ] {
         let loads = Loads::begin(town.port());
         let away = town.without_engine(LiveRestore::Off, end);
         is_ready(&kubectl);
