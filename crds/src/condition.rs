@@ -157,6 +157,10 @@ pub enum Reason {
     LiveRestoreOn,
     /// The host takes no new instances.
     Cordoned,
+    /// What nobody owns any more is removed soon.
+    CleaningUp,
+    /// More than a fifth of the host's instances are nobody's: a person decides what is cleaned up.
+    CleanUpHeld,
     /// A word written by another version of Mooring.
     #[serde(other)]
     Other,

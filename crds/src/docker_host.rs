@@ -1,5 +1,6 @@
 //! `DockerHost`: an Engine, its proxy and network, and who may use it.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ use crate::Condition;
     printcolumn(name = "INSTANCES", type_ = "integer", json_path = ".status.instances"),
     printcolumn(name = "PROXY", type_ = "string", json_path = ".status.proxy.version"),
     printcolumn(name = "REASON", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "DOING", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Reconciling\")].reason"),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name: a host's name is at most 63 characters; choose a shorter one")
 )]
@@ -48,6 +50,11 @@ pub struct DockerHostSpec {
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(max = 63)), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_namespaces: Vec<String>,
+    /// What was found to be nobody's until then may be removed, however many of the host's instances are nobody's. Set it as
+    /// the message says when `Reconciling` has the reason `CleanUpHeld` and what it lists is not missed. A time to come
+    /// counts when it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_up_at: Option<Time>,
 }
 
 fn default_endpoint() -> String {
@@ -143,6 +150,37 @@ pub struct DockerHostStatus {
     #[serde(default)]
     #[schemars(length(max = 16384), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["namespace"]))]
     pub networks: Vec<NetworkStatus>,
+    /// What of Mooring's is nobody's any more. It is removed when it has been so for five minutes, unless more than a fifth
+    /// of the host's instances are nobody's: see `spec.cleanUpAt`. Instances are never among it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub garbage: Vec<GarbageStatus>,
+}
+
+/// Something of Mooring's whose owner does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GarbageStatus {
+    /// What it is.
+    pub kind: GarbageKind,
+    /// Its name: `namespace/pipeline/stage` of a section, else the name on the Engine.
+    #[schemars(length(max = 256))]
+    pub name: String,
+    /// Since when it is nobody's.
+    pub since: Time,
+}
+
+/// The kinds of things that are cleaned up when their owner is gone.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum GarbageKind {
+    /// A pipeline's part of the proxy's route table.
+    Section,
+    /// A namespace's bridge.
+    Network,
+    /// A tag by which the image of a release was kept.
+    Image,
 }
 
 /// The proxy as it runs.

@@ -112,6 +112,24 @@ pub fn bridged(name: &str) -> Option<&str> {
     name.strip_prefix("mooring.")
 }
 
+/// The namespace and pipeline of a tag that [`retained_image`] made; `None` for any other.
+pub fn retained_by(tag: &str) -> Option<(&str, &str)> {
+    let (place, revision) = tag.strip_prefix("mooring/")?.rsplit_once(':')?;
+    Revision::parse(revision)?;
+    let (namespace, pipeline) = place.split_once('/')?;
+    (is_label(namespace) && is_label(pipeline)).then_some((namespace, pipeline))
+}
+
+/// True for a DNS label, which namespaces and pipelines are named with.
+fn is_label(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty()
+        && text.len() <= 63
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
 /// A volume of a pipeline's stage.
 pub fn volume(namespace: &str, pipeline: &str, stage: &str, volume: &str) -> String {
     format!("{namespace}.{pipeline}.{stage}.{volume}")
@@ -148,6 +166,25 @@ pub fn config_secret(hmac16: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_exact_form_of_a_retained_tag_reads_back() {
+        let revision = Revision::parse("3fa9c2b041").expect("ten hex digits");
+        let tag = retained_image("default", "shop", &revision);
+        assert_eq!(retained_by(&tag), Some(("default", "shop")));
+        for other in [
+            "mooring/default/shop:latest",
+            "mooring/default/shop:3FA9C2B041",
+            "mooring/default/shop",
+            "mooring/shop:3fa9c2b041",
+            "mooring/default/team/shop:3fa9c2b041",
+            "mooring/default/shop_1:3fa9c2b041",
+            "registry.example.com/mooring/default/shop:3fa9c2b041",
+            "mooring-proxy:3fa9c2b041",
+        ] {
+            assert_eq!(retained_by(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_container_name_says_everything_and_reads_back() {

@@ -23,7 +23,7 @@ pub struct Flow {
     pub events: usize,
 }
 
-/// One thing that a person does. Doing it twice is doing it once.
+/// One thing that a person does, or waits for. Doing it twice is doing it once.
 pub enum Act {
     /// `kubectl apply --server-side`.
     Apply(Value),
@@ -31,6 +31,8 @@ pub enum Act {
     Patch(&'static str, &'static str, Value),
     /// `kubectl delete` of one of our kinds: kind and name.
     Delete(&'static str, &'static str),
+    /// Waits until what the shop left behind is cleaned up.
+    CleanedUp,
 }
 
 const API_VERSION: &str = "mooring.dev/v1alpha1";
@@ -89,9 +91,9 @@ fn changes_without_a_release() -> [Flow; 2] {
         Flow {
             name: "Delete",
             before: vec![Act::Apply(shop("shop:1.0", 3))],
-            acts: vec![Act::Delete("DeploymentPipeline", "shop")],
-            effects: 23,
-            events: 29,
+            acts: vec![Act::Delete("DeploymentPipeline", "shop"), Act::CleanedUp],
+            effects: 24,
+            events: 32,
         },
     ]
 }
@@ -180,6 +182,13 @@ impl Act {
                     Err(kube::Error::Api(status)) if status.code == 404 => {}
                     Err(error) => panic!("{name} is not deleted: {error}"),
                 }
+            }
+            Act::CleanedUp => {
+                let is_bare = async |world: &World| {
+                    let networks = world.engine.networks();
+                    !networks.iter().any(|(name, _)| name == "mooring.default")
+                };
+                world.until("the bridge goes", is_bare).await;
             }
         }
     }

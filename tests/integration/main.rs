@@ -4,6 +4,7 @@
 //! suite holds against a real one. Worlds are compared, not calls.
 
 mod bad_input;
+mod clean_up;
 mod flows;
 mod heal;
 mod registry;

@@ -145,6 +145,13 @@ async fn a_deleted_pipeline_leaves_nothing_behind() {
         .await
         .expect("it is taken");
     world.settle().await;
+    // Nobody's any more, the bridge is kept for five minutes: whoever comes back finds it.
+    world
+        .until("the bridge goes", async |world| {
+            let networks = world.engine.networks();
+            !networks.iter().any(|(name, _)| name == "mooring.default")
+        })
+        .await;
     let left = picture(&world).await;
     let ours = [
         "container default.",

@@ -16,7 +16,7 @@ mod image;
 mod instance;
 mod intents;
 mod members;
-mod moment;
+pub(crate) mod moment;
 mod pass;
 mod placement;
 mod progress;

@@ -16,6 +16,7 @@ use crate::fact::{ContainerState, Fact, RestartPolicy};
 use crate::{ApiStep, Plan, Step, StepFailure};
 
 mod bridges;
+mod garbage;
 mod proxy;
 mod subnet;
 mod teardown;
@@ -109,8 +110,12 @@ pub struct Inventory {
     pub networks: Vec<Network>,
     /// Instances of pipelines, running or not: how many, by namespace and pipeline.
     pub instances: BTreeMap<(String, String), u32>,
+    /// Those of them whose pipeline does not exist: their instances go on.
+    pub ownerless: BTreeSet<(String, String)>,
     /// Sections of the proxy's table whose owner does not exist.
     pub orphans: Vec<Orphan>,
+    /// Tags of ours on images whose pipeline neither exists nor has an instance here.
+    pub strays: BTreeSet<String>,
 }
 
 /// The volume under the name of the proxy's.
@@ -218,6 +223,8 @@ pub struct Orphan {
     pub key: SectionKey,
     /// Its version.
     pub version: u64,
+    /// How many instances it has.
+    pub entries: usize,
     /// Its containers that still exist: those of a pipeline that was deleted with `Orphan` go on.
     pub containers: Vec<String>,
 }
@@ -230,6 +237,7 @@ pub fn decide(object: &DockerHost, observed: &Observed, now: Timestamp) -> Plan<
         observed,
         now,
         plan: Plan::new(old),
+        clean_up: None,
     };
     let trouble = case.work();
     verdict::write(&mut case, trouble);
@@ -256,6 +264,8 @@ struct Case<'a> {
     observed: &'a Observed,
     now: Timestamp,
     plan: Plan<DockerHostStatus>,
+    /// The clean-up that goes on or waits for a person: no host is less ready for it.
+    clean_up: Option<Trouble>,
 }
 
 impl Case<'_> {
@@ -327,6 +337,7 @@ impl Case<'_> {
         if let Some(trouble) = self.claimed_elsewhere(inventory) {
             self.plan.record.host_id = None;
             self.plan.record.networks.clear();
+            self.plan.record.garbage.clear();
             self.plan.record.proxy = None;
             self.plan.record.instances = 0;
             self.let_go_untouched();
@@ -340,7 +351,7 @@ impl Case<'_> {
         }
         let mut troubles = proxy::decide(self, inventory);
         troubles.extend(bridges::decide(self, inventory));
-        self.drop_orphans(inventory);
+        self.clean_up = garbage::decide(self, inventory);
         troubles
     }
 
@@ -402,18 +413,6 @@ impl Case<'_> {
                 older.name
             ),
         ))
-    }
-
-    /// Sections of pipelines that are gone, unless containers of theirs go on.
-    fn drop_orphans(&mut self, inventory: &Inventory) {
-        for orphan in &inventory.orphans {
-            if orphan.containers.is_empty() {
-                self.step(Step::DropSection {
-                    key: orphan.key.clone(),
-                    expect: orphan.version,
-                });
-            }
-        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::driver::{Controller, Effect, ObserveError, RecordError, StepError};
 
 mod act;
 pub mod claim;
+mod garbage;
 mod make;
 mod observe;
 

@@ -1,14 +1,19 @@
 //! Which Releases are kept, and how the others go.
 //!
-//! Owns the history limit. Invariant: a Release goes after its containers and its image's tag, and
-//! never while it is current, stable or to be gone back to.
+//! Owns the history limit, and the tags that no Release accounts for. Invariant: a Release goes
+//! after its containers and its image's tag, and never while it is current, stable or to be gone
+//! back to.
 
 use std::collections::BTreeSet;
 
 use crate::{ApiStep, Step};
 
-use super::image;
 use super::pass::Pass;
+use super::{image, moment};
+
+/// How old the oldest Release must be until tags that no Release accounts for go: whoever restores an API from a backup
+/// has its Releases back by then.
+const GRACE_SECONDS: u32 = 300;
 
 /// Takes out Releases beyond the limit, and the finalizers of those of which nothing is left.
 /// Returns steps on the API and, by host, on images.
@@ -56,7 +61,38 @@ pub(crate) fn trim(pass: &Pass<'_>) -> (Vec<ApiStep>, Vec<(String, Step)>) {
             api.push(ApiStep::ReleaseFinalizer { name });
         }
     }
+    hosts.extend(strays(pass));
     (api, hosts)
+}
+
+/// Tags of this pipeline for content that no Release has, such as those of an install whose data was lost. One whose
+/// containers are still there stays with them.
+fn strays(pass: &Pass<'_>) -> Vec<(String, Step)> {
+    let mut steps = Vec::new();
+    let mut created = pass
+        .releases
+        .values()
+        .filter_map(|release| release.metadata.creation_timestamp.as_ref());
+    if !created.any(|time| moment::after(time.0, GRACE_SECONDS) <= pass.now) {
+        return steps;
+    }
+    for host in pass.observed.hosts.keys() {
+        let Some(images) = pass.host(host).and_then(|facts| facts.images.known()) else {
+            continue;
+        };
+        let ours = images.iter().filter(|(_, image)| image.is_some());
+        for (tag, _) in ours {
+            let Some(revision) = image::revision_of(pass, tag) else {
+                continue;
+            };
+            let known = pass.releases.values().any(|r| r.spec.revision == revision);
+            let used = pass.instances.iter().any(|i| i.revision() == revision);
+            if !known && !used {
+                steps.push((host.clone(), Step::UntagImage { tag: tag.clone() }));
+            }
+        }
+    }
+    steps
 }
 
 /// True while Mooring's finalizer is on a Release.

@@ -23,6 +23,16 @@ pub(crate) fn tag(pass: &Pass<'_>, revision: &str) -> Option<String> {
     ))
 }
 
+/// The revision that a tag of this pipeline keeps; `None` for any other tag.
+pub(crate) fn revision_of<'t>(pass: &Pass<'_>, tag: &'t str) -> Option<&'t str> {
+    let owner = (namespace_of(pass.pipeline), name_of(pass.pipeline));
+    let (namespace, pipeline) = names::retained_by(tag)?;
+    let own = (namespace, pipeline) == (owner.0.as_str(), owner.1.as_str());
+    tag.rsplit_once(':')
+        .map(|(_, revision)| revision)
+        .filter(|_| own)
+}
+
 /// The hosts that a release comes out on: those that take instances, unless they cannot be worked
 /// with and others can, and those that are updated in place.
 pub(crate) fn hosts(pass: &Pass<'_>) -> BTreeSet<String> {

@@ -1,4 +1,4 @@
-//! One bridge per namespace: which are wanted, which range each gets, which go.
+//! One bridge per namespace: which are wanted, which range each gets, which of two goes.
 
 use std::collections::BTreeMap;
 
@@ -25,12 +25,6 @@ pub(super) fn decide(case: &mut Case<'_>, inventory: &Inventory) -> Vec<Trouble>
     for network in doubled {
         case.step(remove(network));
     }
-    let has_instances = |namespace: &str| inventory.instances.keys().any(|(of, _)| of == namespace);
-    for (namespace, network) in &kept {
-        if !case.observed.namespaces.contains(namespace) && !has_instances(namespace) {
-            case.step(remove(network));
-        }
-    }
     let with_instances = inventory.instances.keys().map(|(namespace, _)| namespace);
     let mut missing: Vec<String> = case
         .observed
@@ -43,6 +37,12 @@ pub(super) fn decide(case: &mut Case<'_>, inventory: &Inventory) -> Vec<Trouble>
     missing.sort();
     missing.dedup();
     create(case, inventory, &missing)
+}
+
+/// True while a namespace has a pipeline, or instances here.
+pub(super) fn is_needed(case: &Case<'_>, inventory: &Inventory, namespace: &str) -> bool {
+    case.observed.namespaces.contains(namespace)
+        || inventory.instances.keys().any(|(of, _)| of == namespace)
 }
 
 /// Makes the missing bridges, as far as there is room.

@@ -5,7 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crds::{ConditionStatus, ConditionType, names};
 
 use super::*;
+use crate::deployment_pipeline::moment;
 use crate::fact::FailureClass;
+use crds::docker_host::{GarbageKind, GarbageStatus};
 
 const MINE: &str = "11111111111111111111111111111111";
 const HOST: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -47,7 +49,9 @@ fn empty() -> Observed {
             images: BTreeSet::new(),
             networks: Vec::new(),
             instances: BTreeMap::new(),
+            ownerless: BTreeSet::new(),
             orphans: Vec::new(),
+            strays: BTreeSet::new(),
         }),
         proxy: Fact::Unknown("no running proxy is known".to_owned()),
         others: Vec::new(),
@@ -485,7 +489,7 @@ fn a_full_range_and_a_clash_are_told_apart() {
 }
 
 #[test]
-fn bridges_go_with_the_last_instance_and_the_older_of_two_stays() {
+fn of_two_bridges_of_a_namespace_the_older_one_stays() {
     let mut observed = serving();
     let mut second = network("mooring.a", "10.210.4.0/22", Some("a"));
     second.id = "id-second".to_owned();
@@ -505,35 +509,246 @@ fn bridges_go_with_the_last_instance_and_the_older_of_two_stays() {
         }]
     );
     assert_eq!(plan.record.instances, 2);
-    inventory(&mut observed).instances.clear();
-    inventory(&mut observed).networks.remove(0);
-    check(
-        &object(),
-        &observed,
-        &[
-            "remove bridge mooring.a on local",
-            "event Normal HostReady: instances can run and be reached",
-        ],
+}
+
+/// An object that has found these to be nobody's so many seconds ago.
+fn remembering(seconds_ago: i64, garbage: &[(GarbageKind, &str)]) -> DockerHost {
+    let since = now().checked_sub(jiff::SignedDuration::from_secs(seconds_ago));
+    let since = Time(since.expect("a time"));
+    let mut object = object();
+    object.status = Some(DockerHostStatus {
+        garbage: garbage
+            .iter()
+            .map(|(kind, name)| GarbageStatus {
+                kind: *kind,
+                name: (*name).to_owned(),
+                since: since.clone(),
+            })
+            .collect(),
+        ..DockerHostStatus::default()
+    });
+    object
+}
+
+fn orphan(pipeline: &str, entries: usize, containers: &[&str]) -> Orphan {
+    Orphan {
+        key: SectionKey::new("a", pipeline, "default"),
+        version: 7,
+        entries,
+        containers: containers.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+fn steps(plan: &Plan<DockerHostStatus>) -> Vec<String> {
+    let rows = plan.hosts.values().flatten();
+    rows.map(ToString::to_string).collect()
+}
+
+/// A section, a bridge and an image of a pipeline that is gone.
+fn abandoned() -> (Observed, [(GarbageKind, &'static str); 3]) {
+    let mut observed = serving();
+    inventory(&mut observed).networks = vec![network("mooring.a", "10.210.0.0/22", Some("a"))];
+    inventory(&mut observed).orphans = vec![orphan("gone", 1, &[]), orphan("kept", 1, &["c1"])];
+    inventory(&mut observed).strays = BTreeSet::from(["mooring/a/gone:0123456789".to_owned()]);
+    // Another namespace has enough instances for it to be no more than a fifth.
+    let bridge = network("mooring.b", "10.210.4.0/22", Some("b"));
+    inventory(&mut observed).networks.push(bridge);
+    let owner = ("b".to_owned(), "shop".to_owned());
+    inventory(&mut observed).instances.insert(owner, 4);
+    let all = [
+        (GarbageKind::Section, "a/gone/default"),
+        (GarbageKind::Network, "mooring.a"),
+        (GarbageKind::Image, "mooring/a/gone:0123456789"),
+    ];
+    (observed, all)
+}
+
+#[test]
+fn what_nobody_owns_goes_when_it_was_seen_again_five_minutes_later() {
+    let (observed, all) = abandoned();
+    let first = decide(&object(), &observed, now());
+    assert_eq!(steps(&first), [""; 0], "nothing goes at first sight");
+    let recorded = &first.record.garbage;
+    let recorded: Vec<(GarbageKind, &str)> =
+        recorded.iter().map(|g| (g.kind, g.name.as_str())).collect();
+    assert_eq!(recorded, all);
+    let due = moment::after(now(), 300);
+    assert_eq!(first.wake, Some(due), "it is looked at when it is due");
+
+    let early = decide(&remembering(299, &all), &observed, now());
+    assert_eq!(steps(&early), [""; 0]);
+    let again = decide(&remembering(300, &all), &observed, now());
+    assert_eq!(
+        steps(&again),
+        [
+            "drop section a/gone/default",
+            "remove bridge mooring.a",
+            "untag image mooring/a/gone:0123456789",
+        ]
+    );
+    let other = [(GarbageKind::Section, "a/other/default")];
+    let forgotten = decide(&remembering(300, &other), &observed, now());
+    assert_eq!(steps(&forgotten), [""; 0], "each waits for itself");
+    let none = decide(&remembering(300, &all), &serving(), now());
+    assert_eq!(
+        none.record.garbage,
+        [],
+        "what has an owner again is forgotten"
     );
 }
 
 #[test]
-fn sections_without_owner_go_unless_their_containers_go_on() {
-    let mut observed = serving();
-    let orphan = |pipeline: &str, containers: &[&str]| Orphan {
-        key: SectionKey::new("a", pipeline, "default"),
-        version: 7,
-        containers: containers.iter().map(|name| (*name).to_owned()).collect(),
-    };
-    inventory(&mut observed).orphans = vec![orphan("gone", &[]), orphan("kept", &["c1"])];
-    check(
-        &object(),
-        &observed,
-        &[
-            "drop section a/gone/default on local",
-            "event Normal HostReady: instances can run and be reached",
-        ],
+fn a_bridge_stays_while_its_namespace_has_a_pipeline_or_an_instance() {
+    let all = [(GarbageKind::Network, "mooring.a")];
+    let (mut observed, _) = abandoned();
+    observed.namespaces.insert("a".to_owned());
+    inventory(&mut observed).orphans.clear();
+    inventory(&mut observed).strays.clear();
+    assert_eq!(
+        steps(&decide(&remembering(300, &all), &observed, now())),
+        [""; 0]
     );
+    observed.namespaces.clear();
+    let instances = &mut inventory(&mut observed).instances;
+    instances.insert(("a".to_owned(), "kept".to_owned()), 1);
+    assert_eq!(
+        steps(&decide(&remembering(300, &all), &observed, now())),
+        [""; 0]
+    );
+}
+
+/// A host with a section of so many entries whose containers are gone, and instances of pipelines that exist or not.
+fn deserted(entries: usize, owned: u32, ownerless: u32) -> Observed {
+    let mut observed = serving();
+    observed.namespaces.insert("a".to_owned());
+    let inventory = inventory(&mut observed);
+    inventory.networks = vec![network("mooring.a", "10.210.0.0/22", Some("a"))];
+    inventory.orphans = vec![orphan("gone", entries, &[])];
+    for (name, count) in [("shop", owned), ("lost", ownerless)] {
+        let owner = ("a".to_owned(), name.to_owned());
+        inventory.instances.insert(owner, count);
+    }
+    inventory.ownerless = BTreeSet::from([("a".to_owned(), "lost".to_owned())]);
+    observed
+}
+
+fn reconciling(plan: &Plan<DockerHostStatus>) -> &crds::Condition {
+    let found = plan.record.conditions.iter();
+    let mut found = found.filter(|condition| condition.type_ == ConditionType::Reconciling);
+    found.next().expect("it is told")
+}
+
+#[test]
+fn clean_up_is_told_before_it_is_done() {
+    let (observed, all) = abandoned();
+    let plan = decide(&object(), &observed, now());
+    let told = reconciling(&plan);
+    assert_eq!(
+        (told.status, told.reason),
+        (ConditionStatus::True, Reason::CleaningUp)
+    );
+    let message = "nobody owns these any more, so they are removed by 2026-01-01T00:05:00Z: section a/gone/default, network mooring.a, tag mooring/a/gone:0123456789. To keep them, apply their pipelines again before";
+    assert_eq!(told.message, message);
+    let news = |plan: &Plan<DockerHostStatus>| -> Vec<String> {
+        let events = plan.events.iter().map(ToString::to_string);
+        events.filter(|event| event.contains("Clean")).collect()
+    };
+    assert_eq!(news(&plan), [format!("Normal CleaningUp: {message}")]);
+    let later = decide(&remembering(200, &all), &observed, now());
+    assert_eq!(news(&later), [""; 0], "it is told once");
+    let more = decide(&remembering(200, &all[..2]), &observed, now());
+    assert_eq!(news(&more).len(), 1, "and again when there is more");
+}
+
+#[test]
+fn a_long_list_is_counted() {
+    let (mut observed, _) = abandoned();
+    inventory(&mut observed).orphans.clear();
+    let tags = (0..300).map(|number| format!("mooring/a/gone:{number:010}"));
+    inventory(&mut observed).strays = tags.collect();
+    let plan = decide(&object(), &observed, now());
+    assert_eq!(
+        plan.record.garbage.len(),
+        256,
+        "the rest waits for its turn"
+    );
+    let message = &reconciling(&plan).message;
+    assert!(message.contains("246 more in status.garbage"), "{message}");
+}
+
+#[test]
+fn more_than_a_fifth_of_the_instances_waits_for_a_person() {
+    let all = [(GarbageKind::Section, "a/gone/default")];
+    let dropped = ["drop section a/gone/default"];
+    for (entries, owned, ownerless, expected) in [
+        (4, 16, 0, &dropped[..]),
+        (5, 16, 0, &[]),
+        (1, 4, 0, &dropped[..]),
+        (1, 3, 0, &[]),
+        (1, 0, 0, &[]),
+        // An API that lost its data: the instances run, and none has an owner.
+        (0, 0, 16, &[]),
+        (1, 15, 4, &[]),
+        (1, 16, 3, &dropped[..]),
+    ] {
+        let world = deserted(entries, owned, ownerless);
+        let plan = decide(&remembering(300, &all), &world, now());
+        let case = format!("{entries} gone, {ownerless} without owner, {owned} with one");
+        assert_eq!(steps(&plan), expected, "{case}");
+        let is_held = reconciling(&plan).reason == Reason::CleanUpHeld;
+        assert_eq!(is_held, expected.is_empty(), "{case}");
+        let ready = &plan.record.conditions[0];
+        assert_eq!(ready.reason, Reason::AsDeclared, "Ready all the same");
+    }
+    let plan = decide(&remembering(300, &all), &deserted(5, 16, 0), now());
+    let message = &reconciling(&plan).message;
+    for words in [
+        "5 of 21 instances",
+        "section a/gone/default",
+        "apply them again",
+        r#"kubectl patch dockerhost local --type=merge -p '{"spec":{"cleanUpAt":"2025-12-31T23:55:00Z"}}'"#,
+    ] {
+        assert!(message.contains(words), "{words} in {message}");
+    }
+    let warned = plan
+        .events
+        .iter()
+        .any(|event| event.reason == "CleanUpHeld");
+    assert!(warned, "{plan}");
+}
+
+#[test]
+fn what_a_person_has_seen_goes_and_nothing_else() {
+    let all = [
+        (GarbageKind::Section, "a/gone/default"),
+        (GarbageKind::Image, "mooring/a/gone:0123456789"),
+    ];
+    let mut world = deserted(5, 16, 0);
+    inventory(&mut world).strays = BTreeSet::from(["mooring/a/gone:0123456789".to_owned()]);
+    let mut host = remembering(400, &all);
+    let status = host.status.as_mut().expect("a status");
+    status.garbage[1].since = Time(moment::after(status.garbage[0].since.0, 60));
+    let seconds_ago = |seconds: i64| now().checked_sub(jiff::SignedDuration::from_secs(seconds));
+    let plan_at = |seconds: i64| {
+        let mut host = host.clone();
+        host.spec.clean_up_at = seconds_ago(seconds).ok().map(Time);
+        decide(&host, &world, now())
+    };
+    let dropped = "drop section a/gone/default";
+    let untagged = "untag image mooring/a/gone:0123456789";
+    assert_eq!(steps(&plan_at(401)), [""; 0], "before anything was found");
+    assert_eq!(steps(&plan_at(400)), [dropped]);
+    assert_eq!(steps(&plan_at(340)), [dropped, untagged]);
+    assert_eq!(steps(&plan_at(0)), [dropped, untagged]);
+    let to_come = plan_at(-60);
+    assert_eq!(steps(&to_come), [""; 0], "a time to come grants nothing");
+    assert_eq!(to_come.wake, Some(moment::after(now(), 60)));
+    let rest = plan_at(400);
+    let held = reconciling(&rest);
+    assert_eq!(held.reason, Reason::CleanUpHeld);
+    let message = &held.message;
+    assert!(!message.contains("section a/gone/default"), "{message}");
+    assert!(message.contains("tag mooring/a/gone"), "{message}");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::{Event, EventKind};
 /// One thing in the way of Ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
-    reason: Reason,
-    message: String,
+    pub(super) reason: Reason,
+    pub(super) message: String,
     is_unknown: bool,
 }
 
@@ -118,6 +118,14 @@ pub(super) fn write(case: &mut Case<'_>, mut troubles: Vec<Trouble>) {
             status: ConditionStatus::True,
             reason: Reason::Deleting,
             message: all.join("; "),
+        });
+    }
+    if let Some(clean_up) = &case.clean_up {
+        verdicts.push(Verdict {
+            type_: ConditionType::Reconciling,
+            status: ConditionStatus::True,
+            reason: clean_up.reason,
+            message: clean_up.message.clone(),
         });
     }
     tell(case, &verdicts[0]);

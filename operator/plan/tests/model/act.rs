@@ -131,6 +131,7 @@ impl World {
             ApiStep::CreateRelease { name, spec } => {
                 let mut release = Release::new(name, (**spec).clone());
                 release.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+                release.metadata.creation_timestamp = Some(now);
                 if self.releases.insert(name.clone(), release).is_some() {
                     self.broken.push(format!("{name} was made twice"));
                 }

@@ -315,6 +315,52 @@ fn releases_beyond_the_history_go_with_their_images() {
 }
 
 #[test]
+fn failed_instances_beyond_two_go() {
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::Int;
+    let mut world = installed(&["a"], 4);
+    world.edit(|spec| {
+        spec.strategy.rolling_update.max_surge = Int(4);
+        spec.strategy.rolling_update.max_unavailable = Int(0);
+    });
+    world.release("shop:2", App::exits(100));
+    assert!(world.rest(200), "{}", world.trace());
+    world.assert_at_rest();
+    assert_eq!(outcome(&world, "shop-2"), Some(Outcome::RolledBack));
+    let made = world.done.iter().filter(|step| step.starts_with("create "));
+    assert!(
+        made.count() > 4 + 2,
+        "more than two failed: {}",
+        world.trace()
+    );
+    assert_eq!(world.hosts["a"].containers.len(), 4 + 2);
+}
+
+#[test]
+fn tags_that_no_release_accounts_for_go_once_the_history_is_settled() {
+    let mut world = installed(&["a"], 1);
+    let stray = "mooring/default/shop:0123456789";
+    let others = [
+        "mooring/default/shop:latest",
+        "mooring/default/cart:0123456789",
+        "shop:0123456789",
+    ];
+    for tag in others.into_iter().chain([stray]) {
+        let images = &mut world.hosts.get_mut("a").expect("the host").images;
+        images.insert(tag.to_owned(), "sha256:another".to_owned());
+    }
+    let before = world.hosts["a"].images.len();
+    world.wait(200_000);
+    world.pass();
+    let kept = world.hosts["a"].images.len();
+    assert_eq!(kept, before, "the history may come back");
+    world.wait(120_000);
+    world.pass();
+    let left = &world.hosts["a"].images;
+    assert_eq!(left.len(), before - 1, "{}", world.trace());
+    assert!(!left.contains_key(stray) && others.iter().all(|other| left.contains_key(*other)));
+}
+
+#[test]
 fn a_worker_needs_no_section() {
     let mut world = World::new(&["a"], 2);
     world.edit(|spec| spec.traffic = None);

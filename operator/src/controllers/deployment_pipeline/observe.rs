@@ -387,7 +387,11 @@ impl Look<'_> {
             .releases
             .iter()
             .filter_map(|release| release.spec.image.pulled());
+        let own = known.keys().filter(|tag| {
+            names::retained_by(tag) == Some((self.namespace.as_str(), self.name.as_str()))
+        });
         retained
+            .chain(own.map(|tag| (*tag).to_owned()))
             .chain(declared)
             .chain(pulled)
             .chain([self.pipeline.spec.source.image.clone()])

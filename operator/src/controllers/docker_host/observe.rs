@@ -10,7 +10,7 @@ use crds::{DeploymentPipeline, DockerHost, names};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use plan::docker_host::{
-    EngineFacts, EngineForm, EngineTrouble, Inventory, Network, Observed, Orphan, OtherHost,
+    EngineFacts, EngineForm, EngineTrouble, Inventory, Network, Observed, OtherHost,
     ProxyContainer, ProxyReport, StateVolume, host_id,
 };
 use plan::fact::ContainerState;
@@ -18,6 +18,7 @@ use plan::{Fact, StepFailure};
 use routes::{Listener, Status};
 
 use super::claim;
+use super::garbage::{self, Owners};
 use crate::context::Context;
 use crate::controllers::words::{container_names, publisher, restart_policy, state};
 use crate::docker::{self, Engine, Outcome, containers, images, logs, networks, system, volumes};
@@ -144,13 +145,17 @@ fn other_host(host: &DockerHost) -> Option<OtherHost> {
 
 /// The namespaces that have a pipeline and may use the host.
 fn allowed(host: &DockerHost, pipelines: &BTreeSet<(String, String)>) -> BTreeSet<String> {
-    let allowed = &host.spec.allowed_namespaces;
     pipelines
         .iter()
         .map(|(namespace, _)| namespace)
-        .filter(|namespace| allowed.iter().any(|name| name == "*" || name == *namespace))
+        .filter(|namespace| is_allowed(host, namespace))
         .cloned()
         .collect()
+}
+
+fn is_allowed(host: &DockerHost, namespace: &str) -> bool {
+    let allowed = &host.spec.allowed_namespaces;
+    allowed.iter().any(|name| name == "*" || name == namespace)
 }
 
 fn routes(context: &Context) -> Fact<BTreeMap<String, String>> {
@@ -193,6 +198,21 @@ impl Look<'_> {
                 return Ok(());
             }
         };
+        let owners = Owners {
+            context: self.context,
+            listed: self.pipelines,
+        };
+        let tags = match garbage::retained(self.engine).await {
+            Ok(tags) => tags,
+            Err(outcome) => {
+                observed.inventory = Fact::Unknown(outcome.to_string());
+                return Ok(());
+            }
+        };
+        inventory.strays = owners.strays(tags, &inventory.instances).await?;
+        inventory.ownerless = owners.absent(&inventory.instances).await?;
+        self.look_again(&owners, &inventory, &mut observed.namespaces)
+            .await?;
         let ours = matches!(inventory.volume, StateVolume::Ours { .. });
         let running = inventory
             .proxies
@@ -203,7 +223,7 @@ impl Look<'_> {
         if ours && running.is_some() {
             match self.host.proxy.status(&[]).await {
                 Ok(status) => {
-                    inventory.orphans = self.orphans(&status, &all).await?;
+                    inventory.orphans = owners.orphans(&status, &all).await?;
                     observed.proxy = Fact::Known(self.report(&status, &all));
                 }
                 Err(error) => observed.proxy = Fact::Unknown(error.to_string()),
@@ -226,6 +246,25 @@ impl Look<'_> {
         Ok(())
     }
 
+    /// Adds the namespaces of bridges that have a pipeline after all: the list may be older than they are.
+    async fn look_again(
+        &self,
+        owners: &Owners<'_>,
+        inventory: &Inventory,
+        namespaces: &mut BTreeSet<String>,
+    ) -> Result<(), ObserveError> {
+        let bridged = inventory
+            .networks
+            .iter()
+            .filter_map(|n| n.bridge_of.as_ref());
+        let deserted = bridged.filter(|namespace| {
+            is_allowed(self.object, namespace) && !namespaces.contains(*namespace)
+        });
+        let inhabited = owners.inhabited(deserted).await?;
+        namespaces.extend(inhabited);
+        Ok(())
+    }
+
     async fn inventory(
         &self,
         all: &[ContainerSummary],
@@ -238,7 +277,9 @@ impl Look<'_> {
             images: self.images(wanted).await?,
             networks: self.networks().await?,
             instances: BTreeMap::new(),
+            ownerless: BTreeSet::new(),
             orphans: Vec::new(),
+            strays: BTreeSet::new(),
         };
         for summary in all {
             let signed = self.signed(ObjectKind::Container, summary.labels.as_ref());
@@ -396,42 +437,6 @@ impl Look<'_> {
             log_tail,
             id,
         }))
-    }
-
-    /// Sections whose pipeline does not exist, by a live read of each.
-    async fn orphans(
-        &self,
-        status: &Status,
-        all: &[ContainerSummary],
-    ) -> Result<Vec<Orphan>, ObserveError> {
-        let ids: BTreeSet<&str> = all
-            .iter()
-            .filter_map(|summary| summary.id.as_deref())
-            .collect();
-        let mut orphans = Vec::new();
-        for (key, section) in &status.sections {
-            let (namespace, pipeline, _) = key.parts();
-            if self
-                .pipelines
-                .contains(&(namespace.to_owned(), pipeline.to_owned()))
-            {
-                continue;
-            }
-            let api = Api::<DeploymentPipeline>::namespaced(self.context.client.clone(), namespace);
-            if api.get_metadata_opt(pipeline).await?.is_some() {
-                continue;
-            }
-            let instances = section.section.instances.iter();
-            orphans.push(Orphan {
-                key: key.clone(),
-                version: section.section.version,
-                containers: instances
-                    .filter(|instance| ids.contains(instance.container_id.as_str()))
-                    .map(|instance| instance.name.clone())
-                    .collect(),
-            });
-        }
-        Ok(orphans)
     }
 
     fn report(&self, status: &Status, all: &[ContainerSummary]) -> ProxyReport {
