@@ -31,6 +31,12 @@ pub enum Act {
     Patch(&'static str, &'static str, Value),
     /// `kubectl delete` of one of our kinds: kind and name.
     Delete(&'static str, &'static str),
+    /// Puts what a Release brings out among the shop's rejected revisions.
+    Reject(&'static str),
+    /// Waits until a Release has an instance.
+    Begun(&'static str),
+    /// Waits until nothing happens any more.
+    Settled,
     /// Waits until what the shop left behind is cleaned up.
     CleanedUp,
 }
@@ -45,6 +51,8 @@ pub fn all() -> Vec<Flow> {
     let mut all = Vec::from(rollouts());
     all.extend(changes_without_a_release());
     all.extend([configuration(), two_at_once()]);
+    all.extend(verbs_in_a_rollout());
+    all.extend(verbs_at_rest());
     if let Ok(only) = std::env::var(ONLY) {
         all.retain(|flow| flow.name == only);
     }
@@ -98,6 +106,91 @@ fn changes_without_a_release() -> [Flow; 2] {
     ]
 }
 
+/// What a person asks for while a release comes out: to hold it, to end it, never to see it again.
+fn verbs_in_a_rollout() -> [Flow; 3] {
+    let begun = |second| vec![Act::Apply(second), Act::Begun("shop-2")];
+    // Whatever happens to the operator, this one has not ended by itself when a person ends it.
+    let ended = |act| {
+        let mut acts = begun(patient("shop:3.0", 2));
+        acts.push(act);
+        acts
+    };
+    let held = [
+        pipeline(json!({"paused": true})),
+        Act::Settled,
+        pipeline(json!({"paused": false})),
+    ];
+    let mut paused = begun(shop("shop:2.0", 2));
+    paused.extend(held);
+    [
+        Flow {
+            name: "Pause",
+            before: vec![Act::Apply(shop("shop:1.0", 2))],
+            acts: paused,
+            effects: 61,
+            events: 60,
+        },
+        Flow {
+            name: "Abort",
+            before: vec![Act::Apply(patient("shop:1.0", 2))],
+            acts: ended(release("shop-2", json!({"abort": ["default"]}))),
+            effects: 28,
+            events: 31,
+        },
+        Flow {
+            name: "Reject",
+            before: vec![Act::Apply(patient("shop:1.0", 2))],
+            acts: ended(Act::Reject("shop-2")),
+            effects: 28,
+            events: 31,
+        },
+    ]
+}
+
+/// What a person asks for while nothing moves: to go back, to restart, to try a failed release again.
+fn verbs_at_rest() -> [Flow; 3] {
+    let both = |first, second| {
+        let (first, second) = (shop(first, 1), shop(second, 1));
+        vec![Act::Apply(first), Act::Settled, Act::Apply(second)]
+    };
+    [
+        Flow {
+            name: "GoBack",
+            before: both("shop:1.0", "shop:2.0"),
+            acts: vec![pipeline(json!({"rollbackTo": {"release": "shop-1"}}))],
+            effects: 32,
+            events: 31,
+        },
+        Flow {
+            name: "Restart",
+            before: vec![Act::Apply(shop("shop:1.0", 1))],
+            acts: vec![pipeline(json!({"restartAt": "2026-06-01T00:00:00Z"}))],
+            effects: 35,
+            events: 34,
+        },
+        Flow {
+            name: "Retry",
+            before: both("shop:1.0", "shop:3.0"),
+            acts: vec![release(
+                "shop-2",
+                json!({"retryAt": "2026-06-01T00:00:00Z"}),
+            )],
+            effects: 15,
+            events: 16,
+        },
+    ]
+}
+
+/// A patch of the shop's spec.
+fn pipeline(spec: Value) -> Act {
+    Act::Patch("DeploymentPipeline", "shop", json!({"spec": spec}))
+}
+
+/// A patch of a Release's spec.
+fn release(name: &'static str, spec: Value) -> Act {
+    Act::Patch("Release", name, json!({"spec": spec}))
+}
+
 /// A Secret that is a file in every instance changes.
 fn configuration() -> Flow {
     Flow {
@@ -128,6 +221,15 @@ fn two_at_once() -> Flow {
         effects: 70,
         events: 78,
     }
+}
+
+/// The shop with deadlines that are never over.
+fn patient(image: &str, replicas: u32) -> Value {
+    let mut shop = shop(image, replicas);
+    let strategy = &mut shop["spec"]["strategy"];
+    strategy["healthyDeadlineSeconds"] = json!(3600);
+    strategy["progressDeadlineSeconds"] = json!(7200);
+    shop
 }
 
 /// Another pipeline beside the shop.
@@ -168,13 +270,7 @@ impl Act {
     pub async fn perform(&self, world: &World) {
         match self {
             Act::Apply(manifest) => world.apply(manifest.clone()).await,
-            Act::Patch(kind, name, patch) => {
-                let objects = world.objects(API_VERSION, kind);
-                let patched = objects
-                    .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-                    .await;
-                patched.expect("the patch is taken");
-            }
+            Act::Patch(kind, name, spec) => patch(world, kind, name, spec).await,
             Act::Delete(kind, name) => {
                 let objects = world.objects(API_VERSION, kind);
                 match objects.delete(name, &DeleteParams::default()).await {
@@ -183,6 +279,22 @@ impl Act {
                     Err(error) => panic!("{name} is not deleted: {error}"),
                 }
             }
+            Act::Reject(name) => {
+                let found = world.objects(API_VERSION, "Release").get(name).await;
+                let revision = &found.expect("the Release").data["spec"]["revision"];
+                let spec = json!({"spec": {"rejectedRevisions": [revision]}});
+                patch(world, "DeploymentPipeline", "shop", &spec).await;
+            }
+            Act::Begun(name) => {
+                let has_instance = async |world: &World| {
+                    let found = world.objects(API_VERSION, "Release").get_opt(name).await;
+                    let release = found.expect("the API answers");
+                    let first = "/status/stages/0/instances/0";
+                    release.is_some_and(|release| release.data.pointer(first).is_some())
+                };
+                world.until("the rollout begins", has_instance).await;
+            }
+            Act::Settled => world.settle().await,
             Act::CleanedUp => {
                 let is_bare = async |world: &World| {
                     let networks = world.engine.networks();
@@ -192,6 +304,14 @@ impl Act {
             }
         }
     }
+}
+
+async fn patch(world: &World, kind: &str, name: &str, patch: &Value) {
+    let objects = world.objects(API_VERSION, kind);
+    let patched = objects
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await;
+    patched.expect("the patch is taken");
 }
 
 impl fmt::Display for Flow {
