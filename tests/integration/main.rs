@@ -11,4 +11,5 @@ mod registry;
 mod restart_anywhere;
 mod rollout;
 mod valid_again;
+mod valid_host;
 mod verbs;

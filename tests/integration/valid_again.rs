@@ -369,3 +369,46 @@ async fn what_people_do_in_between_leaves_no_trace() {
     world.apply(valid()).await;
     same("deleted and made again").await;
 }
+
+/// A Release of a revision keeps the bytes that it came out with, so that its Secret may go meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_goes_in_the_middle_of_a_rollout_is_named_and_holds_nothing_up() {
+    let world = begun().await;
+    let token = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token"}, "stringData": {"token": "x"}});
+    world.apply(token.clone()).await;
+    let variable = json!([{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "token", "key": "token"}}}]);
+    let configured = with("/main/env", variable);
+    world.apply(configured).await;
+    let with_token = |world: &World| {
+        let all = world.engine.containers().into_values();
+        let with_token = all.filter(|view| view.env.contains(&"TOKEN=x".to_owned()));
+        with_token.count()
+    };
+    world
+        .until("the first new instance", async |world| {
+            with_token(world) > 0
+        })
+        .await;
+    let secrets = world.objects("v1", "Secret");
+    let deleted = secrets.delete("token", &DeleteParams::default()).await;
+    deleted.expect("it is deleted");
+    let wanted = Some((ConditionStatus::False, Reason::RefNotFound));
+    world
+        .until("the Secret is named", async |world| {
+            world.condition("shop", ConditionType::Ready).await == wanted
+        })
+        .await;
+    world.settle().await;
+    assert_eq!(with_token(&world), 2, "the rollout went on");
+    let available = world.condition("shop", ConditionType::Available).await;
+    assert_eq!(
+        available.map(|(status, _)| status),
+        Some(ConditionStatus::True)
+    );
+    let before = world.engine.containers();
+    world.apply(token).await;
+    ready(&world).await;
+    world.settle().await;
+    assert_eq!(world.engine.containers(), before, "the same bytes again");
+    assert_eq!(world.names::<crds::Release>().await, ["shop-1", "shop-2"]);
+}
