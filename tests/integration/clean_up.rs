@@ -1,13 +1,17 @@
 //! What nobody owns any more is told, waited for and removed; what has an owner, or is not Mooring's, never is.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bollard::models::ContainerCreateBody;
 use crds::docker_host::GarbageStatus;
 use crds::{ConditionType, DeploymentPipeline, DockerHost, Reason};
+use http::Request;
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::client::Body;
 use operator::docker::networks::{self, Bridge};
 use operator::docker::{Engine, containers, images};
 use serde_json::{Value, json};
@@ -261,6 +265,78 @@ async fn an_owner_that_comes_back_keeps_everything() {
     let since = garbage(&world).await.remove(0).since;
     let age = world.engine.now().duration_since(since.0);
     assert!(age.as_secs() < 60, "{age}");
+}
+
+/// Makes the API answer the host's questions about pipelines as if it had none, and those about the cart by `then`.
+fn forgets(world: &World, then: impl Fn(&mut Request<Body>) + Send + 'static) -> Arc<AtomicUsize> {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    world.between(move |request| {
+        let accepted = request
+            .headers()
+            .get("accept")
+            .and_then(|a| a.to_str().ok());
+        if !accepted.is_some_and(|accepted| accepted.contains("PartialObjectMetadata")) {
+            return;
+        }
+        let path = request.uri().path().to_owned();
+        if path.ends_with("/deploymentpipelines") {
+            go_to(request, &format!("{path}?labelSelector=none%3Dnone"));
+        } else if path.ends_with("/deploymentpipelines/cart") {
+            count.fetch_add(1, Ordering::Relaxed);
+            then(request);
+        }
+    });
+    asked
+}
+
+fn go_to(request: &mut Request<Body>, path: &str) {
+    *request.uri_mut() = path.parse().expect("a path");
+}
+
+/// Has the host looked at.
+async fn stir(world: &World, note: &str) {
+    let hosts = Api::<DockerHost>::all(world.person());
+    let noted = Patch::Merge(json!({"metadata": {"annotations": {"note": note}}}));
+    let noted = hosts.patch("local", &PatchParams::default(), &noted).await;
+    noted.expect("the note is taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_is_missing_for_a_moment_or_cannot_be_read_keeps_everything() {
+    let world = with_cart(4, 1).await;
+    world.apply(cart(0)).await;
+    world.settle().await;
+    assert_eq!(instances(&world, "cart").len(), 0);
+    let before = (world.engine.tags(), sections(&world));
+    forgets(&world, |request| {
+        let path = request.uri().path().replace("/cart", "/nobody");
+        go_to(request, &path);
+    });
+    stir(&world, "not found").await;
+    world
+        .until("the cart's things are nobody's", async |world| {
+            !garbage(world).await.is_empty()
+        })
+        .await;
+    world.between(|_| {});
+    stir(&world, "found").await;
+    world
+        .until("nothing is nobody's", async |world| {
+            garbage(world).await.is_empty()
+        })
+        .await;
+    passes(&world, LONG).await;
+    assert_eq!((world.engine.tags(), sections(&world)), before);
+
+    let asked = forgets(&world, |request| {
+        *request.method_mut() = http::Method::TRACE
+    });
+    stir(&world, "no answer").await;
+    passes(&world, LONG).await;
+    assert!(asked.load(Ordering::Relaxed) > 1, "it was asked for");
+    assert_eq!(garbage(&world).await, []);
+    assert_eq!((world.engine.tags(), sections(&world)), before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,8 +14,10 @@ use bytes::Bytes;
 use crds::{DeploymentPipeline, DockerHost};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use http::Request;
 use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::client::Body;
 use kube::{Api, Client, ResourceExt};
 use operator::clock::Clock;
 use operator::gate::Gate;
@@ -85,7 +87,11 @@ pub struct World {
     operator: Option<Running>,
     install: Install,
     directory: PathBuf,
+    between: Arc<Mutex<Between>>,
 }
+
+/// What happens to a request of the operator on its way to the API.
+type Between = Box<dyn FnMut(&mut Request<Body>) + Send>;
 
 /// A machine without routes or listeners.
 struct Desert;
@@ -139,6 +145,7 @@ impl World {
             operator: None,
             install: Install::random(),
             directory,
+            between: Arc::new(Mutex::new(Box::new(|_| {}))),
         };
         world.declare().await;
         world
@@ -187,6 +194,11 @@ impl World {
         let hearing = Arc::clone(&self.hearing);
         let api = self.server.service(OPERATOR);
         let api = api.map_response(move |answer| hearing.answer(answer));
+        let between = Arc::clone(&self.between);
+        let api = api.map_request(move |mut request| {
+            between.lock().unwrap_or_else(PoisonError::into_inner)(&mut request);
+            request
+        });
         let running = Operator::start(Parts {
             client: operator::api::client(api, Arc::clone(&gate)),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
@@ -204,6 +216,11 @@ impl World {
         });
         running.started().await.expect("the operator starts");
         self.operator = Some(running);
+    }
+
+    /// From now on, what this makes of a request of the operator is what the API gets.
+    pub fn between(&self, change: impl FnMut(&mut Request<Body>) + Send + 'static) {
+        *self.between.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(change);
     }
 
     /// Ends the operator in the middle of whatever it does.
