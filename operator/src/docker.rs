@@ -18,6 +18,7 @@ use crate::gate::Gate;
 pub mod archive;
 pub mod calls;
 mod client;
+mod connector;
 pub mod containers;
 pub mod endpoint;
 pub mod events;

@@ -3,22 +3,16 @@
 //! Owns the connections, the version prefix, the deadlines, the limit on answers and the passage through the gate. It
 //! must not know what a call means. Invariant: a call that changes something runs, with its deadline, inside the gate.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bollard::models::{SystemInfo, SystemVersion};
 use bytes::{Bytes, BytesMut};
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,7 +20,8 @@ use tokio::time;
 
 use super::ApiVersion;
 use super::calls::{self, Call};
-use super::endpoint::{ByteStream, Dialer};
+use super::connector::Connector;
+use super::endpoint::Dialer;
 use super::outcome::{Cause, Outcome};
 use crate::gate::{Effect, EffectKind, Gate};
 
@@ -445,69 +440,4 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
         error = source;
     }
     error.to_string()
-}
-
-/// Opens connections for the pool through a [`Dialer`].
-#[derive(Clone)]
-struct Connector {
-    dialer: Arc<dyn Dialer>,
-}
-
-impl tower::Service<Uri> for Connector {
-    type Response = Stream;
-    type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Stream>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let dial = self.dialer.dial();
-        async move {
-            Ok(Stream {
-                io: TokioIo::new(dial.await?),
-            })
-        }
-        .boxed()
-    }
-}
-
-/// A dialled connection in the shape that the pool wants.
-struct Stream {
-    io: TokioIo<Box<dyn ByteStream>>,
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl hyper::rt::Read for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
-    }
-}
-
-impl hyper::rt::Write for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
-    }
 }
