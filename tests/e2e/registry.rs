@@ -30,15 +30,18 @@ fn a_private_registry_fails_in_every_way_and_the_running_release_serves_on() {
 
     kubectl.apply(&manifest(&old, 0));
     reason(&kubectl, "RefNotFound");
-    kubectl.run(&[
+    let secret = kubectl.run(&[
         "create",
         "secret",
         "docker-registry",
         "regcred",
+        "--dry-run=client",
+        "--output=yaml",
         &format!("--docker-server={}", registry.host()),
         &format!("--docker-username={USER}"),
         &format!("--docker-password={PASSWORD}"),
     ]);
+    kubectl.apply(&secret);
     kubectl.wait(OBJECT, "condition=Ready", PATIENCE);
     shop::assert_answers(port, "1.0");
     let before = docker_cli::running(NAME);

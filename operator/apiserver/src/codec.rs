@@ -15,6 +15,10 @@ use crate::error::ApiError;
 /// The media types of objects, as refusals list them.
 pub const OBJECT_MEDIA: &[&str] = &["application/json", "application/yaml"];
 
+/// `kubectl create secret` and its like write protobuf from 1.33 on, and say only what the server says.
+const ADVICE: &str =
+    "to kubectl create, add --dry-run=client -o yaml and pipe it into kubectl apply -f -";
+
 /// Nested lists and maps in a body; what is deeper is refused before it costs anything.
 const DEPTH_MAX: usize = 100;
 
@@ -175,7 +179,7 @@ pub fn decode(content_type: Option<&HeaderValue>, body: &[u8]) -> Result<Decoded
     let encoding = match media_type(content_type) {
         "application/json" => Encoding::Json,
         "application/yaml" => Encoding::Yaml,
-        _other => return Err(ApiError::unsupported_media(OBJECT_MEDIA)),
+        _other => return Err(ApiError::unsupported_media(OBJECT_MEDIA).advising(ADVICE)),
     };
     decode_as(encoding, body)
 }
@@ -375,9 +379,11 @@ mod tests {
             json!({"a": 1, "b": ["x", "true", true], "c": null, "d": 1.5})
         );
         let protobuf = HeaderValue::from_static("application/vnd.kubernetes.protobuf");
-        assert_eq!(
-            decode(Some(&protobuf), b"").expect_err("no codec").code(),
-            415
+        let refused = decode(Some(&protobuf), b"").expect_err("no codec");
+        assert_eq!(refused.code(), 415);
+        assert!(
+            refused.to_string().contains("--dry-run=client"),
+            "{refused}"
         );
     }
 

@@ -197,6 +197,12 @@ impl ApiError {
         )
     }
 
+    /// The same with what the client's user can do.
+    pub fn advising(mut self, advice: &str) -> Self {
+        self.0.message = format!("{}; {advice}", self.0.message);
+        self
+    }
+
     /// 406: nothing that the client accepts can be produced.
     pub fn not_acceptable(offered: &[&str]) -> Self {
         Self::new(

@@ -38,7 +38,7 @@ pub struct Seen {
     pub observed: Observed,
     /// Every Release of the pipeline, for steps that name one.
     pub releases: BTreeMap<String, Release>,
-    /// The chance that pulls of this pass belong to: see [`Look::chance`].
+    /// The chance that pulls of this pass belong to: see `Look::chance`.
     pub chance: u64,
     /// Keeps the addresses in `observed` from everybody else until the pass is over.
     _reservations: Vec<Reservation>,
