@@ -75,7 +75,7 @@ impl Registry {
     /// An empty one that keeps its files below `scratch`.
     ///
     /// # Panics
-    /// It does not start; `.ci/packages` installs it.
+    /// It does not start; `.ci/packages tests` installs it.
     pub fn start(scratch: &Path) -> Registry {
         let directory = scratch.join("registry");
         let docker_config = directory.join("docker");
@@ -100,7 +100,7 @@ impl Registry {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("docker-registry is installed: run .ci/packages");
+            .expect("docker-registry is installed: run .ci/packages tests");
         program::until("the registry listens", START, || {
             TcpStream::connect((Ipv4Addr::LOCALHOST, back)).map_err(|error| error.to_string())
         });

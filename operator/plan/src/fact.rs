@@ -61,7 +61,8 @@ pub struct HostFacts {
     /// What the proxy serves and measures of this pipeline.
     pub proxy: Fact<ProxyFacts>,
     /// Image references that were looked up: their ID, or `None` when the host does not have them.
-    /// Holds the retained tag of every kept release and the reference of the spec.
+    /// Holds the reference of the spec and of every kept release, what was pulled for them, and every
+    /// tag by which an image of this pipeline is or was kept.
     pub images: Fact<BTreeMap<String, Option<String>>>,
     /// Pulls for this pipeline, by `repository@digest`, that are under way or have failed.
     pub pulls: BTreeMap<String, PullFacts>,

@@ -1,4 +1,5 @@
-//! Pulls of images, which end with the tag of ours by which the image is kept: begun by a step, seen in the facts, ended by another step or by themselves.
+//! Pulls of images, which end with the tag of ours by which the image is kept: begun by a step, seen in the facts, ended
+//! by another step or by themselves.
 //!
 //! Owns how often the facts change (whatever changes there is written down) and how many pulls run on a host at once.
 //! Must not decide when to try again: a failure stays in the facts until it is tried again or gets a new chance.
@@ -18,7 +19,7 @@ use crate::clock::Clock;
 use crate::docker::pull::Pulled;
 use crate::docker::{Outcome, images, pull};
 use crate::hosts::Host;
-use crate::registry::credentials::{Credentials, PullSecrets};
+use crate::registry::credentials::{self, Credentials, PullSecrets};
 use crate::registry::failure;
 use crate::wakes::{ObjectKey, Wakes};
 
@@ -284,14 +285,9 @@ impl Task {
     }
 
     fn failure(&self, outcome: &Outcome, begun: bool) -> Failure {
-        let words = outcome.message();
-        let message = match &self.credentials {
-            Some(credentials) => credentials.redacted(words),
-            None => words.to_owned(),
-        };
         Failure {
             reason: failure::reason(outcome, begun),
-            message,
+            message: credentials::redacted(self.credentials.as_ref(), outcome.message()),
         }
     }
 

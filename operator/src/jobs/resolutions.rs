@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use crate::clock::Clock;
 use crate::docker::pull;
 use crate::hosts::Host;
-use crate::registry::credentials::Credentials;
+use crate::registry::credentials::{self, Credentials};
 use crate::registry::failure;
 use crate::wakes::{ObjectKey, Wakes};
 
@@ -157,18 +157,11 @@ impl Task {
         let asked = async { pull::digest(&self.host.engine().await?, &self.reference, auth).await };
         match asked.await {
             Ok(digest) => Answer::Confirmed(digest),
-            Err(outcome) => {
-                let words = outcome.message();
-                let message = match &self.credentials {
-                    Some(credentials) => credentials.redacted(words),
-                    None => words.to_owned(),
-                };
-                Answer::Failed {
-                    reason: failure::reason(&outcome, false),
-                    message,
-                    attempts,
-                }
-            }
+            Err(outcome) => Answer::Failed {
+                reason: failure::reason(&outcome, false),
+                message: credentials::redacted(self.credentials.as_ref(), outcome.message()),
+                attempts,
+            },
         }
     }
 }

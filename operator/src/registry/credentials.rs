@@ -168,13 +168,14 @@ impl Credentials {
     pub fn header(&self) -> HeaderValue {
         self.header.clone()
     }
+}
 
-    /// A registry's words without the credentials, should it echo them.
-    pub fn redacted(&self, text: &str) -> String {
-        self.secrets.iter().fold(text.to_owned(), |text, secret| {
-            text.replace(secret.as_str(), "***")
-        })
-    }
+/// A registry's words without the credentials that it was shown, should it echo them.
+pub fn redacted(shown: Option<&Credentials>, text: &str) -> String {
+    let secrets = shown.into_iter().flat_map(|shown| &shown.secrets);
+    secrets.fold(text.to_owned(), |text, secret| {
+        text.replace(secret.as_str(), "***")
+    })
 }
 
 /// How much of `repository` the key of a docker configuration names; `None`: another registry.
@@ -269,7 +270,7 @@ mod tests {
             );
             assert!(credentials.header().is_sensitive());
             assert_eq!(
-                credentials.redacted("bad password hunter2"),
+                redacted(Some(&credentials), "bad password hunter2"),
                 "bad password ***"
             );
         }

@@ -126,6 +126,7 @@ const ROWS: [(Reason, &[&str]); 6] = [
         ],
     ),
 ];
+
 /// The first row with a word that is in the message.
 fn of_words(message: &str) -> Option<Reason> {
     let message = message.to_lowercase();
